@@ -1,0 +1,1 @@
+"""The shared core: data, model, weights, classifier, training loop and engine."""

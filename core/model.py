@@ -1,0 +1,156 @@
+"""GPT-2 from scratch, with the attribute names of the book, and class logits at one position.
+
+Source: "Build a Large Language Model (From Scratch)", chapters 3 and 4; the architecture is that of
+Radford et al. (2019), "Language Models are Unsupervised Multitask Learners".
+Shapes: B messages, T tokens, D = emb_dim, H heads, V tokens in the vocabulary, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``."""
+
+    vocab_size: int = 50257
+    context_length: int = 1024
+    emb_dim: int = 768
+    n_layers: int = 12
+    n_heads: int = 12
+    drop_rate: float = 0.0
+    qkv_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.emb_dim % self.n_heads:
+            raise ValueError(f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads}")
+
+
+CONFIGS = {
+    "124M": GPTConfig(emb_dim=768, n_layers=12, n_heads=12),
+    "355M": GPTConfig(emb_dim=1024, n_layers=24, n_heads=16),
+    "774M": GPTConfig(emb_dim=1280, n_layers=36, n_heads=20),
+    "1558M": GPTConfig(emb_dim=1600, n_layers=48, n_heads=25),
+    "demo": GPTConfig(emb_dim=96, n_layers=4, n_heads=4, context_length=256),
+}
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last dimension, with the book's names ``scale`` and ``shift``."""
+
+    def __init__(self, emb_dim: int) -> None:
+        super().__init__()
+        self.eps = 1e-5
+        self.scale = nn.Parameter(torch.ones(emb_dim))
+        self.shift = nn.Parameter(torch.zeros(emb_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.scale.shape, self.scale, self.shift, self.eps)
+
+
+class GELU(nn.Module):
+    """The tanh approximation of GELU that GPT-2 was trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, approximate="tanh")
+
+
+class FeedForward(nn.Module):
+    """The two-layer perceptron of a block: D -> 4D -> D."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(config.emb_dim, 4 * config.emb_dim),
+            GELU(),
+            nn.Linear(4 * config.emb_dim, config.emb_dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.layers(x)
+        return hidden
+
+
+class MultiHeadAttention(nn.Module):
+    """Causal self-attention with separate query, key and value projections."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.num_heads = config.n_heads
+        self.head_dim = config.emb_dim // config.n_heads
+        self.W_query = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_key = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.W_value = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
+        self.out_proj = nn.Linear(config.emb_dim, config.emb_dim)
+        self.dropout = nn.Dropout(config.drop_rate)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, H, T, D/H)."""
+        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        queries = self.split_heads(self.W_query(x))
+        keys = self.split_heads(self.W_key(x))
+        values = self.split_heads(self.W_value(x))
+        dropout = self.dropout.p if self.training else 0.0
+        context = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True)
+        mixed: Tensor = self.out_proj(context.transpose(1, 2).flatten(2))  # (B, H, T, D/H) -> (B, T, D)
+        return mixed
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm block: x + att(norm1(x)), then x + ff(norm2(x))."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.att = MultiHeadAttention(config)
+        self.ff = FeedForward(config)
+        self.norm1 = LayerNorm(config.emb_dim)
+        self.norm2 = LayerNorm(config.emb_dim)
+        self.drop_shortcut = nn.Dropout(config.drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_shortcut(self.att(self.norm1(x)))
+        return x + self.drop_shortcut(self.ff(self.norm2(x)))
+
+
+class GPTModel(nn.Module):
+    """GPT-2: embeddings, ``n_layers`` blocks, a final norm and an output head without bias.
+
+    The computation is the sequence of stages embed, block 0 .. L-1, final norm, head. A classifier is the
+    same model whose ``out_head`` was replaced by ``Linear(emb_dim, n_classes)`` (see core.classifier).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tok_emb = nn.Embedding(config.vocab_size, config.emb_dim)
+        self.pos_emb = nn.Embedding(config.context_length, config.emb_dim)
+        self.drop_emb = nn.Dropout(config.drop_rate)
+        self.trf_blocks = nn.Sequential(*(TransformerBlock(config) for _ in range(config.n_layers)))
+        self.final_norm = LayerNorm(config.emb_dim)
+        self.out_head = nn.Linear(config.emb_dim, config.vocab_size, bias=False)
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Token plus position embeddings: (B, T) -> (B, T, D)."""
+        positions = torch.arange(token_ids.shape[1], device=token_ids.device)
+        embedded: Tensor = self.drop_emb(self.tok_emb(token_ids) + self.pos_emb(positions))
+        return embedded
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Logits at every position: (B, T) -> (B, T, V), or (B, T, C) for a classifier."""
+        logits: Tensor = self.out_head(self.final_norm(self.trf_blocks(self.embed(token_ids))))
+        return logits
+
+    def class_logits(self, token_ids: Tensor, position: Tensor) -> Tensor:
+        """Logits at one position of each message: token_ids (B, T), position (B,) -> (B, C).
+
+        Row by row the same as ``forward(token_ids)[:, position]``, without the head at the other positions.
+        """
+        hidden = self.final_norm(self.trf_blocks(self.embed(token_ids)))  # (B, T, D)
+        rows = torch.arange(len(position), device=hidden.device)
+        logits: Tensor = self.out_head(hidden[rows, position])  # (B, D) -> (B, C)
+        return logits
