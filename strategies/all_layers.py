@@ -1,0 +1,24 @@
+"""Strategy: every weight of the model."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.model import GPTModel
+from core.strategy import Strategy, unfreeze
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllLayers(Strategy):
+    """Every weight: embeddings, all blocks, the final norm and the head.
+
+    Parameters: V*D + P*D (embeddings, P positions) + L*(12*D^2 + 13*D) + 2*D + D*C + C.
+    At 124M: 124,441,346
+    Learning rate: the chapter's.
+    Reference: Raschka (2024), Build a Large Language Model (From Scratch), chapter 6.
+    When: accuracy is all that counts, and time, memory and a full-size file per task are affordable.
+    """
+
+    family: ClassVar[str] = "selective"
+
+    def apply(self, model: GPTModel) -> None:
+        unfreeze(model)

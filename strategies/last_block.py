@@ -1,0 +1,24 @@
+"""Strategy: the last transformer block, the final norm and the head, as in the chapter."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.model import GPTModel
+from core.strategy import Strategy, unfreeze
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastBlock(Strategy):
+    """The last transformer block, the final norm and the head.
+
+    Parameters: 12*D^2 + 13*D (block) + 2*D (final norm) + D*C + C (head).
+    At 124M: 7,090,946
+    Learning rate: the chapter's.
+    Reference: Raschka (2024), Build a Large Language Model (From Scratch), chapter 6.
+    When: the chapter's choice; most of the gain of finetuning everything at a fraction of the time.
+    """
+
+    family: ClassVar[str] = "selective"
+
+    def apply(self, model: GPTModel) -> None:
+        unfreeze(model.trf_blocks[-1], model.final_norm)
