@@ -1,0 +1,198 @@
+"""What one run leaves behind (``record.json``), and reading a whole experiment's folder back."""
+
+import json
+import math
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.errors import InputError
+from core.files import write_text_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+HISTORY_FILE = "history.csv"
+EXPERIMENT_FILE = "experiment.json"
+HISTORY_COLUMNS = (
+    "step", "epoch", "examples_seen", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Everything known about one run (a variant x a seed).
+
+    Flat, with the units in the names; accuracies, precision, recall and F1 are fractions from 0 to 1.
+    None means unknown: a failed run has no accuracy, and no number ever stands in for one.
+    """
+
+    run_id: str
+    strategy: str
+    label: str
+    seed: int
+    status: Literal["ok", "failed"]
+    schema_version: int = SCHEMA_VERSION
+    family: str = ""
+    description: str = ""
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    model_sha256: str | None = None
+    dataset: str | None = None
+    dataset_sha256: str | None = None
+    train_config: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)  # plan["words"]: list of sentences
+    error: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    trainable_params: int | None = None
+    total_params: int | None = None
+    trainable_percent: float | None = None  # 0..100
+    classifier_bytes: int | None = None
+
+    train_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    test_precision: float | None = None
+    test_recall: float | None = None
+    test_f1: float | None = None
+    test_confusion: list[list[int]] | None = None  # rows: true class, columns: predicted class
+    test_predictions: list[int] | None = None  # in the order of data/test.csv
+
+    epochs: int | None = None
+    steps: int | None = None
+    examples_seen: int | None = None
+
+    setup_seconds: float | None = None
+    prefix_seconds: float | None = None
+    train_seconds: float | None = None
+    eval_seconds: float | None = None
+    total_seconds: float | None = None
+    examples_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    grouped: bool = False  # timed together with other seeds: never averaged with runs timed alone
+
+    environment: dict[str, Any] = field(default_factory=dict)
+    created_at: str | None = None  # ISO 8601, UTC
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+@dataclass(frozen=True)
+class LoadedExperiment:
+    """An experiment's folder, read.
+
+    ``description`` is experiment.json; ``records`` are those that exist, in the order of its ``run_ids``;
+    ``missing`` names the runs that have no record (not run, or interrupted).
+    """
+
+    directory: Path
+    description: dict[str, Any]
+    records: tuple[RunRecord, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def demo_parts(self) -> list[str]:
+        """Which of ``model`` and ``dataset`` are the embedded demo."""
+        return [part for part in ("model", "dataset") if self.description.get(part, {}).get("is_demo")]
+
+
+def save_record(directory: Path, record: RunRecord) -> Path:
+    """Write ``directory/record.json`` whole; NaN and infinities become null, as JSON has no word for them."""
+    path = directory / RECORD_FILE
+    write_text_atomic(path, to_json(asdict(record)))
+    return path
+
+
+def load_record(directory: Path) -> RunRecord:
+    """Read ``directory/record.json``.
+
+    Raises InputError for a file that is absent, not JSON, lacks a required field, or has fields unknown here.
+    """
+    path = directory / RECORD_FILE
+    content = read_json(path)
+    known = {each.name: each for each in fields(RunRecord)}
+    version = content.get("schema_version")
+    unknown = sorted(set(content) - set(known))
+    if unknown or version != SCHEMA_VERSION:
+        extra = f", unknown fields {', '.join(unknown)}" if unknown else ""
+        raise InputError(
+            f"{path} has schema version {version}{extra}; this headtohead reads version {SCHEMA_VERSION}: "
+            "use the headtohead that wrote it, or run the experiment again with --force."
+        )
+    required = [name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING]
+    absent = [name for name in required if name not in content]
+    if absent:
+        raise InputError(f"{path} lacks {', '.join(absent)}; delete its folder and run the experiment again.")
+    return RunRecord(**content)
+
+
+def load_experiment(directory: Path) -> LoadedExperiment:
+    """Read experiment.json and the records it names; runs without a record are listed as missing."""
+    description = read_json(directory / EXPERIMENT_FILE)
+    if description.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{directory / EXPERIMENT_FILE} has schema version {description.get('schema_version')}; this headtohead "
+            f"reads version {SCHEMA_VERSION}: use the headtohead that wrote it, or run the experiment again."
+        )
+    run_ids = description["run_ids"]
+    finished = [run_id for run_id in run_ids if (run_directory(directory, run_id) / RECORD_FILE).is_file()]
+    records = tuple(load_record(run_directory(directory, run_id)) for run_id in finished)
+    missing = tuple(run_id for run_id in run_ids if run_id not in set(finished))
+    return LoadedExperiment(directory, description, records, missing)
+
+
+def run_directory(directory: Path, run_id: str) -> Path:
+    """Where the run ``run_id`` of the experiment in ``directory`` lies."""
+    return directory / "runs" / run_id
+
+
+def load_history(directory: Path) -> "pd.DataFrame | None":
+    """A run's history.csv as a table with HISTORY_COLUMNS (NaN where not measured); None where there is none."""
+    import pandas as pd
+
+    path = directory / HISTORY_FILE
+    if not path.is_file():
+        return None
+    history = pd.read_csv(path)
+    absent = [name for name in HISTORY_COLUMNS if name not in history.columns]
+    if absent:
+        raise InputError(f"{path} lacks the columns {', '.join(absent)}; run the experiment again with --force.")
+    return history if len(history) else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from ``path``; InputError naming the file where it is absent or is not one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; name the folder of an experiment that was run.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path} is not readable JSON ({problem}); delete its folder and run again.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a JSON object; delete its folder and run again.")
+    return content
+
+
+def to_json(content: Any) -> str:
+    """``content`` as indented JSON text that ends in a newline, with null for every number that is not finite."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and not isinstance(value, str | bytes):  # a NumPy or torch scalar
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
