@@ -35,7 +35,7 @@ class _SourceFailed(Exception):
 
 
 def reachable(urls: Sequence[str], seconds: float = PROBE_SECONDS) -> list[str]:
-    """The urls, in the given order, whose server answers anything at all; returns after ``seconds`` at latest."""
+    """The urls, in the given order, whose server answers; returns after ``seconds`` at latest."""
     return [url for url, failure in _probe(urls, seconds) if failure is None]
 
 
@@ -62,40 +62,37 @@ def download(
         Unavailable: no source gave the file; one sentence, without a full stop, that names each and why.
     """
     for url in urls:
-        _require_https(url)
+        if not _is_trusted(url):
+            raise ValueError(f"{url!r} is not an https address; downloads are made over https only")
     part = target.with_name(target.name + ".part")
     failures = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _progress_bar() as progress:
             task = progress.add_task(description, total=size)
+
+            def show(have: int, of: int | None) -> None:
+                progress.update(task, completed=have, total=of)
+
             for url, failure in _probe(urls, PROBE_SECONDS):
                 try:
                     if failure is not None:
                         raise _SourceFailed(failure)
-                    _fetch(
-                        url,
-                        part,
-                        size,
-                        sha256,
-                        lambda have, of: progress.update(task, completed=have, total=of),
-                    )
+                    _fetch(url, part, size, sha256, show)
                 except _SourceFailed as failed:
                     failures.append(f"{url} ({failed})")
                     continue
                 part.replace(target)
                 return target
     except OSError as error:
-        raise Unavailable(
-            f"{description} could not be stored as {target}: {error.strerror or error}"
-        ) from error
+        reason = error.strerror or error
+        raise Unavailable(f"{description} could not be stored as {target}: {reason}") from error
     raise Unavailable(f"{description} could not be downloaded from {' or '.join(failures)}")
 
 
-def _require_https(url: str) -> None:
+def _is_trusted(url: str) -> bool:
     address = urlsplit(url)
-    if address.scheme != "https" and address.hostname != "127.0.0.1":
-        raise ValueError(f"{url!r} is not an https address; downloads are made over https only")
+    return address.scheme == "https" or address.hostname == "127.0.0.1"
 
 
 def _progress_bar() -> Progress:
@@ -148,11 +145,11 @@ def _reason(error: requests.RequestException) -> str:
     return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
 
 
-Report = Callable[[int, int | None], object]
+Report = Callable[[int, int | None], None]
 
 
 def _fetch(url: str, part: Path, size: int | None, sha256: str | None, report: Report) -> None:
-    """Bring ``part`` to the whole, checked file; where an older part turns out wrong, once more from nothing."""
+    """Bring ``part`` to the whole, checked file; an older part that turns out wrong is fetched anew."""
     resumed = part.exists()
     _fetch_all_bytes(url, part, size, report)
     if sha256 is None or sha256_of(part) == sha256:
@@ -192,6 +189,8 @@ def _request_rest(url: str, part: Path, size: int | None, report: Report) -> Non
         if have and not continues and response.status_code in (206, 416):
             part.unlink()  # this part does not fit what the server has now
             return _request_rest(url, part, size, report)
+        if response.status_code != 200 and not continues:
+            raise _SourceFailed(f"HTTP {response.status_code} {response.reason}")
         _check_reply(response)
         have = have if continues else 0
         total = _announced_size(response.headers, have)
@@ -208,9 +207,8 @@ def _request_rest(url: str, part: Path, size: int | None, report: Report) -> Non
 
 
 def _check_reply(response: requests.Response) -> None:
-    _require_https(response.url)
-    if response.status_code not in (200, 206):
-        raise _SourceFailed(f"HTTP {response.status_code} {response.reason}")
+    if not _is_trusted(response.url):
+        raise _SourceFailed(f"it redirects to {response.url}, which is not https")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise _SourceFailed("it answers with a web page instead of the file")
 
