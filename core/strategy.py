@@ -21,6 +21,23 @@ from core.errors import InputError
 from core.model import GPTModel
 
 
+@dataclass(frozen=True)
+class LowRank:
+    """A declaration that an inserted layer computes exactly ``y = x (W + scale up down)^T + bias``.
+
+    Attributes:
+        base: the pretrained layer with W (E, D), frozen, and the bias (E,) or None.
+        down: (r, D), trained.
+        up: (E, r), trained.
+        scale: a constant.
+    """
+
+    base: nn.Linear
+    down: Tensor
+    up: Tensor
+    scale: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy(ABC):
     """What to train of a pretrained GPT-2. Subclasses implement :meth:`apply`; the rest is optional.
@@ -53,10 +70,24 @@ class Strategy(ABC):
     def after_step(self, model: GPTModel, step: int) -> None:  # noqa: B027
         """Called after optimizer step ``step`` (0, 1, ...), for methods that change what trains."""
 
+    def low_rank(self, model: GPTModel) -> dict[nn.Module, LowRank]:
+        """Inserted layers of which :class:`LowRank` is true; nothing need be declared."""
+        return {}
+
     @classmethod
     def describe(cls) -> str:
         """The first line of the docstring: what is trained, in one sentence."""
         return (inspect.getdoc(cls) or cls.__name__).splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configured strategy and where it comes from: enough to build it again in another process."""
+
+    name: str
+    label: str
+    strategy: Strategy
+    plugin: Path | None = None
 
 
 def freeze(*modules: nn.Module) -> None:

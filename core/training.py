@@ -1,12 +1,13 @@
 """The one training loop: the book's protocol for any strategy, and the evaluation it uses.
 
 Source: "Build a Large Language Model (From Scratch)", chapter 6 (train_classifier_simple, evaluate_model,
-calc_accuracy_loader). The loop draws row numbers from real DataLoaders in the book's order, so that torch's
-global generator is consumed exactly as the book consumes it, however the logits of those rows are computed.
+calc_accuracy_loader). :func:`protocol` draws row numbers from real DataLoaders in the book's order, so that
+torch's global generator is consumed exactly as the book consumes it; :func:`train` follows it and never knows
+how the logits of those rows are computed.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, Protocol
@@ -21,8 +22,9 @@ from core.errors import InputError, TrainingError
 from core.model import GPTModel
 from core.strategy import Strategy
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+Loaders = dict[SplitName, DataLoader[tuple[Tensor, ...]]]
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,34 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches"):
             if getattr(self, name) < 1:
-                flag = f"--{name.replace('_', '-')}"
-                raise InputError(f"{flag} {getattr(self, name)}: must be 1 or more")
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point in a run: the step just taken (0, 1, ...), epochs and examples seen after it."""
+
+    step: int
+    epoch: float
+    examples_seen: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """Train on these rows of the training split."""
+
+    rows: Tensor  # (B,)
+    moment: Moment
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure the loss or the accuracy on these batches of rows of train and of validation."""
+
+    quantity: Literal["loss", "accuracy"]
+    train: list[Tensor]
+    validation: list[Tensor]
+    moment: Moment
 
 
 @dataclass(frozen=True)
@@ -69,14 +97,14 @@ class Forward(Protocol):
 
     evaluation_rows: int | None  # rows per call while evaluating; None: as the loaders batch them
 
-    def logits(self, split: Split, rows: Tensor) -> Tensor:
+    def logits(self, split: SplitName, rows: Tensor) -> Tensor:
         """Row numbers (B,) -> class logits (B, C), with a graph where gradients are enabled."""
 
-    def labels(self, split: Split, rows: Tensor) -> Tensor:
+    def labels(self, split: SplitName, rows: Tensor) -> Tensor:
         """Row numbers (B,) -> labels (B,), on the device of the logits."""
 
     def parameters_changed(self) -> None:
-        """Called after every optimizer step, so that derived weights are not used any longer."""
+        """Called after every optimizer step, so that what was derived from the parameters is dropped."""
 
 
 @dataclass(frozen=True)
@@ -85,27 +113,7 @@ class Progress:
 
     step: int
     total_steps: int
-    loss: float | None  # of the latest measured batch; None before the first
-
-
-def row_loaders(dataset: Dataset, batch_size: int) -> dict[Split, DataLoader[tuple[Tensor, ...]]]:
-    """The book's three loaders over row numbers: train shuffled without its last partial batch.
-
-    Raises:
-        InputError: the training split is smaller than one batch.
-    """
-    rows = len(dataset.train)
-    if batch_size > rows:
-        raise InputError(f"--batch-size {batch_size}: the training split has only {rows} rows; use at most {rows}")
-    return {
-        name: DataLoader(
-            TensorDataset(torch.arange(len(getattr(dataset, name)))),
-            batch_size=batch_size,
-            shuffle=name == "train",
-            drop_last=name == "train",
-        )
-        for name in SPLITS
-    }
+    loss: float | None  # the latest that was read; None before the first
 
 
 @dataclass(frozen=True)
@@ -118,27 +126,80 @@ class Evaluation:
     labels: Tensor  # (N,), on the CPU
 
 
-def evaluate(
-    forward: Forward, split: Split, loader: Iterable[tuple[Tensor, ...]], batches: int | None = None
-) -> Evaluation:
-    """Loss and accuracy over the first ``batches`` batches of a loader (all of them by default).
+def row_loaders(dataset: Dataset, batch_size: int) -> Loaders:
+    """The book's three loaders over row numbers: train shuffled without its last partial batch.
 
-    Iterating the loader draws from torch's generator as the book's evaluation does. The logits may be computed
-    in larger batches than the loader's; the loss stays the mean of the loader's batch means.
+    Raises:
+        InputError: the training split is smaller than one batch.
     """
-    row_batches = [rows for (rows,) in islice(loader, batches)]
-    rows = torch.cat(row_batches)
-    with torch.inference_mode():
-        chunks = row_batches if forward.evaluation_rows is None else rows.split(forward.evaluation_rows)
+    rows = len(dataset.train)
+    if batch_size > rows:
+        raise InputError(f"--batch-size {batch_size}: the training split has {rows} rows; use at most {rows}")
+    return {
+        name: DataLoader(
+            TensorDataset(torch.arange(len(getattr(dataset, name)))),
+            batch_size=batch_size,
+            shuffle=name == "train",
+            drop_last=name == "train",
+        )
+        for name in SPLITS
+    }
+
+
+def batches_of(loader: Iterable[tuple[Tensor, ...]], limit: int | None = None) -> list[Tensor]:
+    """The row numbers of a loader's first ``limit`` batches (all by default); draws as iterating it does."""
+    return [rows for (rows,) in islice(loader, limit)]
+
+
+def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Step | Measure]:
+    """What the book's loop does, in its order, drawing from torch's generator when it does.
+
+    Lazily: whatever else draws from the generator during a step (dropout, for example) comes at its place.
+    """
+    steps_per_epoch = len(loaders["train"])
+    moment = Moment(-1, 0.0, 0)
+    for epoch in range(config.epochs):
+        for (rows,) in loaders["train"]:
+            step = moment.step + 1
+            moment = Moment(step, (step + 1) / steps_per_epoch, moment.examples_seen + len(rows))
+            yield Step(rows, moment)
+            if step % config.evaluate_every == 0:
+                yield _measure("loss", loaders, config, moment)
+        moment = Moment(moment.step, float(epoch + 1), moment.examples_seen)
+        yield _measure("accuracy", loaders, config, moment)
+
+
+def _measure(quantity: Literal["loss", "accuracy"], loaders: Loaders, config: TrainConfig, moment: Moment) -> Measure:
+    train = batches_of(loaders["train"], config.evaluate_batches)
+    return Measure(quantity, train, batches_of(loaders["validation"], config.evaluate_batches), moment)
+
+
+def evaluate(forward: Forward, split: SplitName, batches: Sequence[Tensor]) -> Evaluation:
+    """Loss and accuracy over batches of rows.
+
+    The logits may be computed in larger batches; the loss stays the mean of the given batches' means.
+    """
+    rows = torch.cat(list(batches))
+    with torch.no_grad():
+        chunks = batches if forward.evaluation_rows is None else rows.split(forward.evaluation_rows)
         logits = torch.cat([forward.logits(split, chunk) for chunk in chunks]).float()
         labels = forward.labels(split, rows)
         losses = F.cross_entropy(logits, labels, reduction="none")
-        batch_means = torch.stack([part.mean() for part in losses.split([len(batch) for batch in row_batches])])
-        correct = (logits.argmax(dim=-1) == labels).float().mean()
-    return Evaluation(float(batch_means.double().mean()), float(correct.double()), logits.cpu(), labels.cpu())
+        means = torch.stack([part.mean() for part in losses.split([len(batch) for batch in batches])])
+        correct = int((logits.argmax(dim=-1) == labels).sum())
+    return Evaluation(float(means.double().mean()), correct / len(rows), logits.cpu(), labels.cpu())
 
 
-class _LossWatch:
+def measure(forward: Forward, event: Measure) -> HistoryRow:
+    """Do one measurement of the protocol; the model must be in evaluation mode."""
+    values = {
+        f"train_{event.quantity}": getattr(evaluate(forward, "train", event.train), event.quantity),
+        f"validation_{event.quantity}": getattr(evaluate(forward, "validation", event.validation), event.quantity),
+    }
+    return HistoryRow(event.moment.step, event.moment.epoch, event.moment.examples_seen, **values)
+
+
+class LossWatch:
     """Collects the losses of steps and stops the run at the first that is not finite.
 
     On an accelerator, reading a loss waits for the device, so losses are read in groups of ``every`` steps.
@@ -146,26 +207,27 @@ class _LossWatch:
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self.pending: list[tuple[int, Tensor]] = []
         self.latest: float | None = None
+        self._pending: list[tuple[int, Tensor]] = []
 
     def add(self, step: int, loss: Tensor) -> None:
-        self.pending.append((step, loss.detach()))
-        if len(self.pending) >= self.every:
+        """Remember the loss of a step; read what is pending every ``every`` steps."""
+        self._pending.append((step, loss.detach()))
+        if len(self._pending) >= self.every:
             self.check()
 
     def check(self) -> None:
-        if not self.pending:
+        """Read the pending losses; TrainingError at the first that is not finite."""
+        if not self._pending:
             return
-        steps, losses = zip(*self.pending, strict=True)
-        for step, loss in zip(steps, torch.stack(losses).tolist(), strict=True):
-            if not math.isfinite(loss):
+        losses = torch.stack([loss for _, loss in self._pending]).tolist()
+        for (step, _), self.latest in zip(self._pending, losses, strict=True):
+            if not math.isfinite(self.latest):
                 raise TrainingError(
-                    f"the training loss became {loss} at step {step}; a smaller learning rate may help "
+                    f"the training loss became {self.latest} at step {step}; a smaller learning rate may help "
                     "(--set NAME.learning_rate=...)"
                 )
-            self.latest = loss
-        self.pending.clear()
+        self._pending.clear()
 
 
 def train(
@@ -173,89 +235,39 @@ def train(
     strategy: Strategy,
     forward: Forward,
     optimizer: torch.optim.Optimizer,
-    loaders: dict[Split, DataLoader[tuple[Tensor, ...]]],
-    config: TrainConfig,
+    events: Iterable[Step | Measure],
+    total_steps: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> History:
-    """Train in place by the book's protocol and return what was measured.
+    """Train in place by the events of :func:`protocol` and return what was measured.
 
     Raises:
         TrainingError: the loss of a step is not finite; the message names the step.
     """
     history = History()
-    watch = _LossWatch(every=1 if next(model.parameters()).device.type == "cpu" else 50)
-    steps_per_epoch = len(loaders["train"])
-    total = config.epochs * steps_per_epoch
-    strategy.before_training(model, config.epochs, steps_per_epoch)
-    for epoch in range(config.epochs):
-        model.train()
-        for rows in _rows_of(loaders["train"]):
-            step = history.steps
-            optimizer.zero_grad()
-            loss = _loss(model, strategy, forward, rows)
-            loss.backward()  # type: ignore[no-untyped-call]
-            watch.add(step, loss)
-            optimizer.step()
-            strategy.after_step(model, step)
-            forward.parameters_changed()
-            history.steps += 1
-            history.examples_seen += len(rows)
-            if step % config.evaluate_every == 0:
-                watch.check()
-                history.rows.append(_measure_losses(model, forward, loaders, config, history, steps_per_epoch))
-            on_progress(Progress(history.steps, total, watch.latest))
-        watch.check()
-        history.rows.append(_measure_accuracies(model, forward, loaders, config, history, epoch + 1))
+    watch = LossWatch(every=1 if next(model.parameters()).device.type == "cpu" else 50)
+    model.train()
+    for event in events:
+        if isinstance(event, Measure):
+            watch.check()
+            model.eval()
+            history.rows.append(measure(forward, event))
+            model.train()
+            continue
+        optimizer.zero_grad()
+        loss = _loss(model, strategy, forward, event.rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        watch.add(event.moment.step, loss)
+        optimizer.step()
+        strategy.after_step(model, event.moment.step)
+        forward.parameters_changed()
+        history.steps, history.examples_seen = event.moment.step + 1, event.moment.examples_seen
+        on_progress(Progress(history.steps, total_steps, watch.latest))
+    model.eval()
     return history
-
-
-def _rows_of(loader: DataLoader[tuple[Tensor, ...]]) -> Iterator[Tensor]:
-    for (rows,) in loader:
-        yield rows
 
 
 def _loss(model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor) -> Tensor:
     loss = F.cross_entropy(forward.logits("train", rows).float(), forward.labels("train", rows))
     extra = strategy.extra_loss(model)
     return loss if extra is None else loss + extra
-
-
-def _measure_losses(
-    model: GPTModel,
-    forward: Forward,
-    loaders: dict[Split, DataLoader[tuple[Tensor, ...]]],
-    config: TrainConfig,
-    history: History,
-    steps_per_epoch: int,
-) -> HistoryRow:
-    model.eval()
-    train_loss = evaluate(forward, "train", loaders["train"], config.evaluate_batches).loss
-    validation_loss = evaluate(forward, "validation", loaders["validation"], config.evaluate_batches).loss
-    model.train()
-    return HistoryRow(
-        step=history.steps - 1,
-        epoch=history.steps / steps_per_epoch,
-        examples_seen=history.examples_seen,
-        train_loss=train_loss,
-        validation_loss=validation_loss,
-    )
-
-
-def _measure_accuracies(
-    model: GPTModel,
-    forward: Forward,
-    loaders: dict[Split, DataLoader[tuple[Tensor, ...]]],
-    config: TrainConfig,
-    history: History,
-    epoch: int,
-) -> HistoryRow:
-    model.eval()
-    train_accuracy = evaluate(forward, "train", loaders["train"], config.evaluate_batches).accuracy
-    validation_accuracy = evaluate(forward, "validation", loaders["validation"], config.evaluate_batches).accuracy
-    return HistoryRow(
-        step=history.steps - 1,
-        epoch=float(epoch),
-        examples_seen=history.examples_seen,
-        train_accuracy=train_accuracy,
-        validation_accuracy=validation_accuracy,
-    )

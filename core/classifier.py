@@ -1,0 +1,285 @@
+"""A finetuned classifier: made from a pretrained GPT, kept on disk, loaded again, and asked.
+
+    python -m core.classifier results/NAME/runs/RUN "You won a prize, call now" "see you at eight"
+    cat messages.txt | python -m core.classifier results/NAME/runs/RUN
+
+On disk a classifier is two files: ``classifier.safetensors`` with only the tensors that the pretrained model
+does not already have, and ``classifier.json`` with everything that is needed to rebuild the rest.
+Source: chapter 6 of "Build a Large Language Model (From Scratch)" (classify_review).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core.data import encode_texts
+from core.errors import InputError
+from core.files import atomic_directory, sha256_of
+from core.model import GPTConfig, GPTModel
+from core.strategy import Strategy, Variant, freeze, load_file as load_plugin, load_module, unfreeze
+from core.weights import Pretrained, find_pretrained
+
+TENSORS = "classifier.safetensors"
+DESCRIPTION = "classifier.json"
+SCHEMA_VERSION = 1
+
+
+def make_classifier(model: GPTModel, strategy: Strategy, n_classes: int, seed: int) -> None:
+    """Turn a pretrained ``model`` into a classifier whose parameters train as ``strategy`` says, in place.
+
+    Everything is frozen, a new head ``Linear(emb_dim, n_classes)`` drawn after ``manual_seed(seed)``, the
+    strategy applied (it draws next), and the head unfrozen last.
+    """
+    freeze(model)
+    torch.manual_seed(seed)
+    model.out_head = nn.Linear(model.config.emb_dim, n_classes)
+    freeze(model.out_head)
+    strategy.apply(model)
+    if strategy.trains_head:
+        unfreeze(model.out_head)
+
+
+@dataclass(frozen=True)
+class ClassifierInfo:
+    """What ``classifier.json`` holds: all that is needed to rebuild a classifier around its tensors."""
+
+    strategy: str
+    label: str
+    hyperparameters: dict[str, Any]
+    plugin: str | None
+    plugin_sha256: str | None
+    model: str
+    model_config: dict[str, Any]
+    model_sha256: str
+    weights_dir: str | None
+    label_names: list[str]
+    max_length: int
+    position: str
+    seed: int
+    tensors_sha256: str = ""
+    untrained_tensors: list[str] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+def describe_classifier(
+    variant: Variant, pretrained: Pretrained, label_names: Sequence[str], max_length: int, position: str, seed: int
+) -> ClassifierInfo:
+    """The description of a classifier that is about to be saved."""
+    strategy, plugin = variant.strategy, variant.plugin
+    return ClassifierInfo(
+        strategy=variant.name,
+        label=variant.label,
+        hyperparameters={field.name: getattr(strategy, field.name) for field in fields(strategy)},
+        plugin=str(plugin.resolve()) if plugin else None,
+        plugin_sha256=sha256_of(plugin) if plugin else None,
+        model=pretrained.name,
+        model_config=asdict(pretrained.config),
+        model_sha256=pretrained.sha256,
+        weights_dir=str(pretrained.weights_dir.resolve()) if pretrained.weights_dir else None,
+        label_names=list(label_names),
+        max_length=max_length,
+        position=position,
+        seed=seed,
+    )
+
+
+def save_classifier(
+    directory: Path, model: GPTModel, trained: Sequence[str], rebuilt: GPTModel, info: ClassifierInfo
+) -> ClassifierInfo:
+    """Write the tensors that a rebuilt classifier lacks, and the description, whole or not at all.
+
+    Args:
+        directory: where ``classifier.safetensors`` and ``classifier.json`` go.
+        model: the finetuned classifier.
+        trained: the names of its trained tensors; they are always written.
+        rebuilt: the same strategy applied to a fresh pretrained model under another seed: what differs from it
+            although it was not trained (random projections of some methods, for example) must be written, too,
+            and is named in ``untrained_tensors``.
+        info: from :func:`describe_classifier`.
+
+    Returns:
+        The description as written, with the hash of the tensors.
+    """
+    other = rebuilt.state_dict()
+    state = model.state_dict()
+    extra = [name for name, tensor in state.items() if name not in set(trained) and _differs(tensor, other.get(name))]
+    tensors = {name: state[name].detach().cpu().contiguous().clone() for name in [*trained, *extra]}
+    with atomic_directory(directory) as folder:
+        save_file(tensors, folder / TENSORS)
+        values = asdict(info) | {
+            "tensors_sha256": sha256_of(folder / TENSORS),
+            "untrained_tensors": extra,
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return ClassifierInfo(**values)
+
+
+def _differs(tensor: Tensor, other: Tensor | None) -> bool:
+    return other is None or tensor.shape != other.shape or not torch.equal(tensor.cpu(), other.cpu())
+
+
+def size_on_disk(directory: Path) -> int:
+    """Bytes of a saved classifier."""
+    return sum((directory / name).stat().st_size for name in (TENSORS, DESCRIPTION))
+
+
+def rebuild(pretrained: Pretrained, strategy: Strategy, n_classes: int, seed: int) -> GPTModel:
+    """A fresh classifier in evaluation mode, as :func:`save_classifier` and loading need it."""
+    model = pretrained.build()
+    make_classifier(model, strategy, n_classes, seed)
+    return model.eval()
+
+
+def load_tensors(directory: Path, model: GPTModel, info: ClassifierInfo) -> None:
+    """Put the saved tensors into a rebuilt classifier.
+
+    Raises:
+        InputError: the file is missing, damaged, or does not fit the classifier that its description builds.
+    """
+    path = directory / TENSORS
+    try:
+        if sha256_of(path) != info.tensors_sha256:
+            raise InputError(f"{path} was changed or damaged after it was written; train that run again (--force)")
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error}); train that run again (--force)") from error
+    state = model.state_dict(keep_vars=True)
+    for name, tensor in tensors.items():
+        if name not in state or state[name].shape != tensor.shape:
+            raise InputError(f"{path}: tensor {name!r} does not fit the classifier that {DESCRIPTION} describes")
+        with torch.no_grad():
+            state[name].copy_(tensor)
+
+
+@dataclass
+class Classifier:
+    """A finetuned classifier, ready to be asked."""
+
+    model: GPTModel
+    info: ClassifierInfo
+    device: str = "cpu"
+
+    def logits(self, texts: Sequence[str]) -> Tensor:
+        """Class logits (N, C) of texts, each padded or truncated to the length used in training."""
+        token_ids, last_position = encode_texts(texts, self.info.max_length)
+        if self.info.position == "last":
+            last_position = torch.full_like(last_position, self.info.max_length - 1)
+        with torch.inference_mode():
+            parts = [
+                self.model.class_logits(ids.to(self.device), position.to(self.device))
+                for ids, position in zip(token_ids.split(32), last_position.split(32), strict=True)
+            ]
+        return torch.cat(parts).cpu()
+
+    def classify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """The most probable label of each text and its probability."""
+        if not texts:
+            return []
+        probabilities, classes = self.logits(texts).softmax(dim=-1).max(dim=-1)
+        names = [self.info.label_names[index] for index in classes.tolist()]
+        return list(zip(names, probabilities.tolist(), strict=True))
+
+
+def load_classifier(
+    directory: Path, *, weights_dir: Path | None = None, plugin: Path | None = None, device: str = "cpu"
+) -> Classifier:
+    """Load a classifier from a run's folder or from its ``classifier`` folder.
+
+    Raises:
+        InputError: no classifier there, a damaged one, another base model than the one it was trained on, or a
+            plugin strategy whose file is gone or was changed.
+    """
+    directory = directory if (directory / DESCRIPTION).is_file() else directory / "classifier"
+    info = read_info(directory)
+    pretrained = _base_model(info, weights_dir)
+    strategy_class = _strategy_class(info, plugin)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in info.hyperparameters.items()}
+    # Any seed will do: whatever depends on it is among the saved tensors.
+    model = rebuild(pretrained, strategy_class(**values), len(info.label_names), seed=info.seed + 1)
+    load_tensors(directory, model, info)
+    return Classifier(model.to(device), info, device)
+
+
+def read_info(directory: Path) -> ClassifierInfo:
+    """The description of a saved classifier."""
+    path = directory / DESCRIPTION
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{directory} holds no finetuned classifier; give a run's folder such as results/NAME/runs/RUN"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); train that run again (--force)") from error
+    known = {field.name for field in fields(ClassifierInfo)}
+    if values.get("schema_version") != SCHEMA_VERSION or set(values) != known:
+        raise InputError(f"{path} was written by another version of headtohead; train that run again (--force)")
+    return ClassifierInfo(**values)
+
+
+def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
+    folder = weights_dir or (Path(info.weights_dir) if info.weights_dir else None)
+    name = info.model if info.model_config == asdict(_config_named(info.model)) else None
+    pretrained = find_pretrained(name, folder)
+    if pretrained.sha256 != info.model_sha256:
+        raise InputError(
+            f"this classifier was trained on {info.model} weights with hash {info.model_sha256[:12]}, but those found "
+            f"have {pretrained.sha256[:12]}; give the folder of the right ones with --weights-dir"
+        )
+    return pretrained
+
+
+def _config_named(name: str) -> GPTConfig:
+    from core.model import CONFIGS
+
+    return CONFIGS.get(name, GPTConfig())
+
+
+def _strategy_class(info: ClassifierInfo, plugin: Path | None) -> type[Strategy]:
+    if info.plugin is None:
+        return load_module(f"strategies.{info.strategy}")
+    path = plugin or Path(info.plugin)
+    if not path.is_file():
+        raise InputError(f"the strategy file {path} of this classifier is gone; give it with --plugin FILE")
+    if sha256_of(path) != info.plugin_sha256:
+        raise InputError(f"the strategy file {path} was changed since this classifier was trained; restore it")
+    return load_plugin(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: one line ``label probability text`` per message."""
+    parser = argparse.ArgumentParser(
+        prog="python -m core.classifier",
+        description="Classify texts with a finetuned classifier. Without texts, reads one per line from stdin.",
+        epilog='example: python -m core.classifier results/demo-demo/runs/head-s123-0a1b2c3d "You won a prize!"',
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run's folder, results/NAME/runs/RUN")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="messages to classify")
+    parser.add_argument("--weights-dir", type=Path, help="where the base model's checkpoint is, if it has moved")
+    parser.add_argument("--plugin", type=Path, help="the strategy's file, if it has moved")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps (default: cpu)")
+    options = parser.parse_args(arguments)
+    try:
+        texts = options.texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        classifier = load_classifier(
+            options.run, weights_dir=options.weights_dir, plugin=options.plugin, device=options.device
+        )
+        for text, (label, probability) in zip(texts, classifier.classify(texts), strict=True):
+            print(f"{label}\t{probability:.4f}\t{text}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Linear layers as the engine computes them: several with one input as one GEMM where nothing is lost by it.
+
+A linear layer of a block is one of three kinds:
+  plain      ``nn.Linear`` itself; its parameters may be trained.
+  low rank   an inserted layer that declares ``y = x (W + scale up down)^T + bias`` with W frozen: W + scale up down
+             is formed once per step, and one GEMM replaces three.
+  opaque     anything else that stands in its place: it is called as it is.
+Shapes: n tokens, D inputs, E outputs, r the rank.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.strategy import LowRank
+
+Updates = Mapping[nn.Module, LowRank]
+
+
+def effective_weight(module: nn.Module, updates: Updates) -> Tensor | None:
+    """The (E, D) weight that a layer multiplies with, differentiable; None where it declares none."""
+    if module in updates:
+        update = updates[module]
+        return torch.addmm(update.base.weight, update.up, update.down, alpha=update.scale)
+    return module.weight if type(module) is nn.Linear else None
+
+
+def bias_of(module: nn.Module, updates: Updates) -> Tensor | None:
+    """The (E,) bias of a plain or low-rank layer."""
+    linear = updates[module].base if module in updates else module
+    assert isinstance(linear, nn.Linear)
+    return linear.bias
+
+
+class SharedInput:
+    """Linear layers that share an input, computed as one GEMM when all are low rank, or all plain and frozen.
+
+    Args:
+        modules: the layers as they stand in the model.
+        updates: the low-rank updates that the strategy declares, by module.
+        frozen: no plain layer among them changes while this object lives.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], updates: Updates, frozen: bool) -> None:
+        self.modules = list(modules)
+        self.updates = [updates[module] for module in modules if module in updates]
+        all_plain = all(type(module) is nn.Linear for module in modules)
+        self.merged = len(self.updates) == len(modules) or (all_plain and frozen and len(modules) > 1)
+        linears = [updates[module].base if module in updates else module for module in modules]
+        self._linears = [linear for linear in linears if isinstance(linear, nn.Linear)]
+        self._weight: Tensor | None = None
+        self._fresh = False
+
+    def __call__(self, x: Tensor) -> Sequence[Tensor]:
+        """(n, D) -> one (n, E) per layer."""
+        if not self.merged:
+            return [module(x) for module in self.modules]
+        weight = self._merged_weight()
+        bias = None
+        if self._linears[0].bias is not None:
+            bias = torch.cat([linear.bias for linear in self._linears])
+        if self.updates:
+            factors = [factor for update in self.updates for factor in (update.down, update.up)]
+            scales = tuple(update.scale for update in self.updates)
+            together = _MergedLinear.apply(x, weight, bias, scales, *factors)
+        else:
+            together = F.linear(x, weight, bias)
+        return together.split([linear.out_features for linear in self._linears], dim=-1)
+
+    def parameters_changed(self) -> None:
+        """What was merged is stale; its memory is used again."""
+        self._fresh = self._fresh and not self.updates
+
+    def _merged_weight(self) -> Tensor:
+        weights = [linear.weight.detach() for linear in self._linears]
+        if self._weight is None:
+            self._weight = torch.cat(weights)
+        if not self._fresh and self.updates:
+            # Always from the frozen weight into a second buffer: adding updates in place would drift.
+            parts = self._weight.split([len(weight) for weight in weights])
+            for part, weight, update in zip(parts, weights, self.updates, strict=True):
+                torch.addmm(weight, update.up.detach(), update.down.detach(), alpha=update.scale, out=part)
+        self._fresh = True
+        return self._weight
+
+
+class _MergedLinear(torch.autograd.Function):
+    """``x W'^T + bias`` with ``W' = W + scale up down`` given, and the gradients of x, bias and the factors.
+
+    The gradients of the factors go through r columns: d down = (scale dY up)^T x and d up = scale dY^T (x down^T),
+    so the (E, D) gradient of W' is never formed.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scales: tuple[float, ...], *factors: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, *factors)
+        ctx.scales = scales
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients  # (n, sum of E)
+        x, weight, *factors = ctx.saved_tensors
+        downs, ups = factors[0::2], factors[1::2]
+        parts = gradient.split([len(up) for up in ups], dim=-1)
+        narrow = [scale * (part @ up) for part, up, scale in zip(parts, ups, ctx.scales, strict=True)]
+        d_downs = (torch.cat(narrow, dim=-1).T @ x).split([len(down) for down in downs])
+        projected = (x @ torch.cat(downs).T).split([len(down) for down in downs], dim=-1)
+        d_ups = [
+            scale * (part.T @ columns) for part, columns, scale in zip(parts, projected, ctx.scales, strict=True)
+        ]
+        d_factors = [item for pair in zip(d_downs, d_ups, strict=True) for item in pair]
+        d_x = gradient @ weight if ctx.needs_input_grad[0] else None
+        d_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
+        return d_x, None, d_bias, None, *d_factors

@@ -1,0 +1,109 @@
+"""The distinct messages of a data set and how a batch of them lies in memory.
+
+GPT-2 is causal: tokens after the position at which the class is read cannot matter, so a sequence ends there.
+Under ``position="last"`` every sequence has the full padded length; under ``"last_real"`` it is as long as its
+message, and a batch holds no padding at all. The same padded message occurs several times in real data (7 % of
+the SMS messages), so hidden states and evaluations are computed once per distinct sequence.
+Shapes: U distinct sequences, B of them in a batch, n their tokens together, T the longest of the batch.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.data import Dataset
+from core.training import SPLITS, SplitName, TrainConfig
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of a batch lie: flat rows (n, ...) without padding, or padded (B, T, ...)."""
+
+    batch: int
+    longest: int
+    slots: Tensor | None  # (n,) the slot of each flat row among the B*T padded ones; None: all equally long
+    last: Tensor  # (B,) the flat row of each sequence's last token
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """(n, C) -> (B, T, C); rows after a sequence's end are zero."""
+        if self.slots is not None:
+            padded = rows.new_zeros(self.batch * self.longest, rows.shape[-1])
+            rows = padded.index_copy(0, self.slots, rows)
+        return rows.view(self.batch, self.longest, rows.shape[-1])
+
+    def flatten(self, padded: Tensor) -> Tensor:
+        """(B, T, C) -> (n, C)."""
+        rows = padded.reshape(-1, padded.shape[-1])
+        return rows if self.slots is None else rows[self.slots]
+
+    def ended(self) -> Tensor | None:
+        """(B, T) True where a sequence has already ended; None where all are equally long."""
+        if self.slots is None:
+            return None
+        lengths = torch.diff(self.last, prepend=self.last.new_full((1,), -1))
+        return torch.arange(self.longest, device=lengths.device) >= lengths[:, None]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Every distinct sequence of a data set, one after the other, and which one each row of a split is."""
+
+    token_ids: Tensor  # (sum of lengths,)
+    lengths: Tensor  # (U,)
+    of_row: dict[SplitName, Tensor]  # split -> (N,) number of the sequence
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", torch.cumsum(self.lengths, 0) - self.lengths)
+        longest = int(self.lengths.max())
+        object.__setattr__(self, "equal_length", longest if bool((self.lengths == longest).all()) else None)
+
+    offsets: Tensor = None  # type: ignore[assignment]  # (U,) where each sequence begins
+    equal_length: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def layout(self, numbers: Tensor) -> Layout:
+        """The layout of a batch of sequences (B,)."""
+        lengths = self.lengths[numbers]
+        last = torch.cumsum(lengths, 0) - 1
+        if self.equal_length is not None:
+            return Layout(len(numbers), self.equal_length, None, last)
+        longest = int(lengths.max())
+        inside = torch.arange(longest, device=lengths.device) < lengths[:, None]
+        return Layout(len(numbers), longest, inside.flatten().nonzero().squeeze(1), last)
+
+    def token_rows(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """The flat rows (n,) of a batch's tokens in ``token_ids``, and their positions (n,) in their messages."""
+        lengths = self.lengths[numbers]
+        starts = torch.repeat_interleave(torch.cumsum(lengths, 0) - lengths, lengths)
+        positions = torch.arange(len(starts), device=starts.device) - starts
+        return torch.repeat_interleave(self.offsets[numbers], lengths) + positions, positions
+
+    def to(self, device: str) -> "Sequences":
+        """A copy on a device."""
+        of_row = {name: numbers.to(device) for name, numbers in self.of_row.items()}
+        return Sequences(self.token_ids.to(device), self.lengths.to(device), of_row)
+
+    def sha256(self) -> str:
+        """Identifies the sequences, whichever rows they belong to."""
+        digest = hashlib.sha256(self.lengths.cpu().numpy().tobytes())
+        digest.update(self.token_ids.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def distinct_sequences(dataset: Dataset, config: TrainConfig) -> Sequences:
+    """Find the distinct sequences of a data set, in the order of their first row (train, validation, test)."""
+    numbers: dict[tuple[int, ...], int] = {}
+    of_row: dict[SplitName, Tensor] = {}
+    for name in SPLITS:
+        split = getattr(dataset, name)
+        ends = (split.last_position + 1).tolist()
+        rows = split.token_ids.tolist()
+        if config.position == "last_real":
+            rows = [row[:end] for row, end in zip(rows, ends, strict=True)]
+        of_row[name] = torch.tensor([numbers.setdefault(tuple(row), len(numbers)) for row in rows])
+    token_ids = torch.tensor([token for row in numbers for token in row])
+    return Sequences(token_ids, torch.tensor([len(row) for row in numbers]), of_row)
