@@ -17,7 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from core.errors import Unavailable
+from core.errors import InputError, Unavailable
 from core.files import sha256_of
 
 PROBE_SECONDS = 4.0
@@ -25,7 +25,7 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0  # the longest silence in the middle of a file
 RETRIES = 6  # per source, and only after an attempt in which bytes arrived
 FIRST_PAUSE_SECONDS = 0.5  # doubled from retry to retry
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024  # a chunk that the connection cuts short is lost, so not too large
 # Without this a server may compress what it sends, and sizes and ranges would count the compressed bytes.
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": "headtohead"}
 
@@ -46,6 +46,7 @@ def download(
     description: str,
     size: int | None = None,
     sha256: str | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> Path:
     """Fetch one file from the first of several sources that has it whole.
 
@@ -57,6 +58,8 @@ def download(
         description: a few words for the progress bar and the error.
         size: the expected number of bytes; without it the size that the server announces is checked.
         sha256: the expected hash in hex.
+        check: looks at the file and raises InputError where it is not the right one; then the next source is
+            tried.
 
     Raises:
         Unavailable: no source gave the file; one sentence, without a full stop, that names each and why.
@@ -79,6 +82,7 @@ def download(
                     if failure is not None:
                         raise _SourceFailed(failure)
                     _fetch(url, part, size, sha256, show)
+                    _accept(part, check)
                 except _SourceFailed as failed:
                     failures.append(f"{url} ({failed})")
                     continue
@@ -160,11 +164,20 @@ def _fetch(url: str, part: Path, size: int | None, sha256: str | None, report: R
     _fetch(url, part, size, sha256, report)
 
 
+def _accept(part: Path, check: Callable[[Path], object] | None) -> None:
+    try:
+        if check is not None:
+            check(part)
+    except InputError as error:
+        part.unlink()
+        raise _SourceFailed(str(error)) from error
+
+
 def _fetch_all_bytes(url: str, part: Path, size: int | None, report: Report) -> None:
     """Request until ``part`` is complete; go on after a break only if the attempt had brought new bytes."""
     for attempt in range(RETRIES + 1):
         before = _size_of(part)
-        if size is not None and before == size:
+        if part.exists() and before == size:
             return
         if attempt:
             time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
