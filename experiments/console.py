@@ -1,0 +1,224 @@
+"""What run_all.py shows in the terminal: the list of strategies, the plan, the progress and the end."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from strategies._catalogue import Entry
+
+if TYPE_CHECKING:
+    from core import training
+    from experiments.record import RunRecord
+
+PLAIN_LINE_SECONDS = 30.0  # between two lines about a run where there is no terminal to draw a bar in
+
+
+# --- --list ----------------------------------------------------------------------------------------------------
+
+
+def print_catalogue(console: Console, entries: Sequence[Entry]) -> None:
+    """The table of ``--list``: strategies grouped by family."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("strategy", style="bold", overflow="fold")
+    table.add_column("what is trained")
+    table.add_column("trainable\nat 124M", justify="right")
+    table.add_column("learning\nrate", justify="right")
+    readable = [entry for entry in entries if entry.error is None]
+    for family in dict.fromkeys(entry.family for entry in readable):
+        table.add_section()
+        table.add_row(Text(family, style="bold cyan"))
+        for entry in readable:
+            if entry.family == family:
+                table.add_row(f"  {escape(entry.name)}", _what(entry), entry.at_124m, entry.learning_rate)
+    broken = [entry for entry in entries if entry.error is not None]
+    if broken:
+        table.add_section()
+    for entry in broken:
+        table.add_row(f"  {escape(entry.name)}", Text(f"{entry.path}: {entry.error}", style="red"), "-", "-")
+    console.print(table)
+    console.print(
+        "\nUse them as --strategies head,lora@r=4+alpha=8; --set lora.r=4 sets a field of every lora."
+    )
+
+
+def _what(entry: Entry) -> Text:
+    shown = [f"{name}={value}" for name, value in entry.fields.items() if name != "weight_decay"]
+    text = Text(entry.trains)
+    return text.append("\n" + "  ".join(shown), style="dim") if shown else text
+
+
+# --- before the first run --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One variant in the startup panel; ``trouble`` is why its parameters could not be counted."""
+
+    label: str
+    trains: str
+    learning_rate: float | None
+    counts: tuple[int, int] | None  # trainable, total
+    to_run: int
+    of: int
+    trouble: str | None = None
+
+
+def print_demo(console: Console, parts: Sequence[str], missing: Sequence[str]) -> None:
+    """The panel that says DEMO: which ``parts`` are the embedded demo, and what was ``missing`` and why."""
+    which = " and the embedded demo ".join(parts)
+    text = (
+        f"This run uses the embedded demo {which}: the same code end to end, but its numbers say nothing about "
+        "GPT-2 on real messages."
+    )
+    for reason in missing:
+        text += f"\n\nNot found: {reason}."
+    if missing:
+        text += (
+            "\n\nFor the real comparison: run again with a network, or with --weights-dir DIR (a folder with "
+            "OpenAI's checkpoint) and --data FILE (the file SMSSpamCollection, or your own labelled texts)."
+        )
+    console.print(Panel(Text(text), title="[bold]DEMO[/bold]", border_style="yellow"))
+
+
+def print_plan(console: Console, facts: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
+    """The startup panel: ``facts`` (model, data, device ...) and one row per variant."""
+    from experiments.wording import rate
+
+    top = Table.grid(padding=(0, 2))
+    top.add_column(style="bold")
+    top.add_column()
+    for name, value in facts.items():
+        top.add_row(name, Text(value))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("strategy", style="bold", overflow="fold")
+    table.add_column("what is trained")
+    for column in ("trainable", "%", "learning\nrate", "runs\nleft"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        counts = ("-", "-") if row.counts is None else (f"{row.counts[0]:,}", _percent(*row.counts))
+        trains = Text(row.trains) if row.trouble is None else Text(row.trouble, style="red")
+        left = f"{row.to_run} of {row.of}"
+        table.add_row(escape(row.label), trains, *counts, rate(row.learning_rate), left)
+    console.print(Panel(Group(top, "", table), title="[bold]headtohead[/bold]", border_style="cyan"))
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.3g}" if whole else "-"
+
+
+# --- while it runs ---------------------------------------------------------------------------------------------
+
+
+class RunProgress:
+    """Shows the runs as they go: bars in a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console, bars: Progress, total_runs: int) -> None:
+        self.console = console
+        self.bars = bars
+        self.total_runs = total_runs
+        self.finished_runs = 0
+        self.title = ""
+        self.last_line = 0.0
+        self.overall: TaskID = bars.add_task("all runs", total=total_runs, note=f"0/{total_runs} runs")
+        self.current: TaskID | None = None
+
+    def begin(self, label: str, seed: int) -> None:
+        """A run starts."""
+        self.title = f"{label}, seed {seed}"
+        self.last_line = time.monotonic()
+        self.current = self.bars.add_task(escape(self.title), total=None, note="preparing")
+
+    def step(self, progress: "training.Progress") -> None:
+        """A step of the current run is done; passed to the engine as ``on_progress``."""
+        loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+        note = f"step {progress.step}/{progress.total_steps}{loss}"
+        if self.current is not None:
+            self.bars.update(self.current, completed=progress.step, total=progress.total_steps, note=note)
+        if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_LINE_SECONDS:
+            self.last_line = time.monotonic()
+            self.console.print(f"  {self.title}: {note}", markup=False)
+
+    def end(self, record: "RunRecord") -> None:
+        """A run is finished, well or not."""
+        self.drop_current()
+        self.finished_runs += 1
+        number = f"[{self.finished_runs}/{self.total_runs}]"
+        self.bars.update(self.overall, completed=self.finished_runs, note=f"{number[1:-1]} runs")
+        self.console.print(_outcome_line(number, self.title, record))
+
+    def drop_current(self) -> None:
+        """Take the current run's bar away."""
+        if self.current is not None:
+            self.bars.remove_task(self.current)
+            self.current = None
+
+
+@contextmanager
+def run_progress(console: Console, total_runs: int) -> Iterator[RunProgress]:
+    """A :class:`RunProgress` that is drawn as long as the context lasts."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(
+        *columns, console=console, transient=True, expand=True, disable=not console.is_terminal
+    ) as bars:
+        yield RunProgress(console, bars, total_runs)
+
+
+def _outcome_line(number: str, title: str, record: "RunRecord") -> Text:
+    from experiments.wording import UNKNOWN, short_seconds
+
+    line = Text(f"{number} {title}: ")
+    if not record.ok:
+        return line.append("failed", style="bold red").append(f": {record.error}")
+    accuracy = UNKNOWN if record.test_accuracy is None else f"{100 * record.test_accuracy:.2f} %"
+    seconds = UNKNOWN if record.total_seconds is None else short_seconds(record.total_seconds)
+    line.append(f"test accuracy {accuracy}").append(f" in {seconds}", style="dim")
+    for warning in record.warnings:
+        line.append(f"\n  note: {warning}", style="yellow")
+    return line
+
+
+# --- after the last run ----------------------------------------------------------------------------------------
+
+
+def print_end(
+    console: Console,
+    directory: Path,
+    paths: Mapping[str, Path],
+    failed: Mapping[str, Path],
+    seconds: float | None,
+) -> None:
+    """The comparison table, failed runs with their traceback files, where the report lies, and the time taken."""
+    from experiments.record import load_experiment
+    from experiments.statistics import summarise
+    from experiments.terminal import comparison_table
+    from experiments.wording import short_seconds
+
+    console.print()
+    console.print(comparison_table(summarise(load_experiment(directory))))
+    console.print()
+    for title, path in failed.items():
+        console.print(Text(f"failed: {title}; its traceback is in {path}", style="red"))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, path in paths.items():
+        grid.add_row(name, Text(str(path)))
+    if seconds is not None:
+        grid.add_row("total time", short_seconds(seconds))
+    console.print(grid)

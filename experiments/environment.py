@@ -1,0 +1,119 @@
+"""Where an experiment ran: versions, hardware, and the device that a --device flag means."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from core.errors import InputError
+
+PACKAGES = (
+    "torch", "peft", "transformers", "tiktoken", "numpy", "pandas", "scikit-learn", "safetensors",
+    "tensorflow", "tensorflow-cpu",
+)  # fmt: skip
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Versions and hardware as a flat dictionary; what is not known is left out, memory is in bytes."""
+    import torch
+
+    found: dict[str, Any] = {
+        "headtohead": _version("headtohead"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": _memory_bytes(),
+        "device": device,
+        **_accelerator(device),
+        **{name: _version(name) for name in PACKAGES},
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def resolve_device(wanted: str) -> str:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` -> a device that is there; auto takes the fastest.
+
+    Raises:
+        InputError: that device is not on this machine, or this torch cannot use it.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        _check_cuda(wanted)
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise InputError(
+            "--device mps: this machine or this torch has no Apple GPU; use --device cpu or auto"
+        )
+    return wanted
+
+
+def device_name(device: str) -> str:
+    """``cuda:0`` -> ``cuda:0 (NVIDIA H200)``, ``cpu`` -> ``cpu (name, 8 cores)``."""
+    if device.startswith("cuda"):
+        return f"{device} ({_accelerator(device)['accelerator']})"
+    details = [part for part in (_processor(), f"{_cores()} cores") if part]
+    return f"{device} ({', '.join(details)})" if device == "cpu" else device
+
+
+def _check_cuda(wanted: str) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise InputError(
+            f"--device {wanted}: torch finds no NVIDIA GPU here (torch {torch.__version__}, {built}); "
+            "use --device cpu or auto"
+        )
+    count = torch.cuda.device_count()
+    index = wanted.partition(":")[2]
+    if index and int(index) >= count:
+        raise InputError(
+            f"--device {wanted}: there are {count} GPUs here; use cuda:0 to cuda:{count - 1}, or auto"
+        )
+
+
+def _accelerator(device: str) -> dict[str, Any]:
+    import torch
+
+    if not device.startswith("cuda"):
+        return {}
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "accelerator": properties.name,
+        "accelerator_memory_bytes": properties.total_memory,
+        "cuda": torch.version.cuda,
+    }
+
+
+def _cores() -> int | None:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _memory_bytes() -> int | None:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
+
+
+def _processor() -> str | None:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

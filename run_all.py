@@ -1,0 +1,196 @@
+"""Compare finetuning strategies: ``python run_all.py --strategies head,last_block,lora``.
+
+Flags become an Experiment, the experiment runs, its report is written. Whatever is slow to import is imported
+after the flags are parsed, so that --help and --list answer at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from core.errors import InputError
+from experiments import spec
+
+EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXAMPLES = """\
+examples:
+  python run_all.py                                       the chapter's strategies, GPT-2 124M, SMS spam
+  python run_all.py --strategies head,last_block,lora     three of them
+  python run_all.py --strategies lora@r=4,lora@r=16+alpha=32 --seeds 123,124,125
+                                                          two LoRAs, three seeds each
+  python run_all.py --set lora.learning_rate=5e-5         one hyperparameter for every lora
+  python run_all.py --weights-dir gpt2 --data SMSSpamCollection --offline
+                                                          local weights and data, no network
+  python run_all.py --data reviews.csv --label-column stars --text-column review
+                                                          your own labelled texts
+  python run_all.py --plugin my_strategy.py --strategies head
+                                                          your own strategy beside the head
+  python run_all.py --model demo --data demo              a small comparison that needs nothing
+  python run_all.py --name sms_spam-124M --report-only    write that experiment's report again
+
+exit codes: 0 all runs ok; 1 some run failed, the others are reported; 2 wrong flags or missing input;
+130 interrupted, finished runs are kept and the same command continues.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with the usage left out of errors, which are one sentence here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"error: {message} (--help lists the flags)\n")
+
+    def parse_checked(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse; a flag that does not exist is an error that names the nearest one that does."""
+        arguments, unknown = self.parse_known_args(argv)
+        if not unknown:
+            return arguments
+        wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
+        near = get_close_matches(wrong.partition("=")[0], self._option_string_actions, n=1, cutoff=0.5)
+        self.error(f"there is no flag {wrong!r}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every flag with its help; a default of None means that the preset or the program chooses."""
+    parser = _Parser(
+        prog="run_all.py",
+        description="Finetune the same GPT-2 on the same messages by different strategies, and report which "
+        "difference is real.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_what(parser.add_argument_group("what to compare"))
+    _add_input(parser.add_argument_group("model and data"))
+    _add_protocol(parser.add_argument_group("protocol (defaults: the preset's)"))
+    _add_output(parser.add_argument_group("device and results"))
+    return parser
+
+
+def _add_what(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--strategies",
+        metavar="LIST",
+        help="strategies separated by commas; NAME@FIELD=VALUE+FIELD=VALUE sets hyperparameters "
+        "(default: head,last_block,all_layers,lora)",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME.FIELD=VALUE",
+        help="a hyperparameter of every variant of a strategy; may be repeated",
+    )
+    group.add_argument(
+        "--plugin",
+        action="append",
+        metavar="FILE",
+        help="a strategy file from anywhere; the strategy is named like the file; may be repeated",
+    )
+    group.add_argument("--seeds", metavar="LIST", help="seeds separated by commas (default: 123)")
+    group.add_argument("--list", action="store_true", help="list the strategies and exit")
+
+
+def _add_input(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--model", metavar="NAME", help="124M, 355M, 774M, 1558M or demo (default: 124M, else demo)"
+    )
+    group.add_argument(
+        "--weights-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder with OpenAI's checkpoint: DIR/124M/{checkpoint,hparams.json,model.ckpt.*} or DIR itself",
+    )
+    group.add_argument(
+        "--data",
+        metavar="WHAT",
+        help="sms_spam, demo, or a file: SMSSpamCollection, UCI's zip, any CSV or TSV with a label and a text "
+        "column (default: sms_spam, else demo)",
+    )
+    group.add_argument("--label-column", metavar="NAME", help="the label's column in --data FILE")
+    group.add_argument("--text-column", metavar="NAME", help="the text's column in --data FILE")
+    group.add_argument(
+        "--no-balance",
+        dest="balance",
+        action="store_false",
+        default=None,
+        help="keep all rows instead of as many of every class as the rarest has",
+    )
+    group.add_argument("--offline", action="store_true", help="do not try to download anything")
+
+
+def _add_protocol(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--preset", default="book", metavar="NAME", help="protocol to start from (default: book)"
+    )
+    group.add_argument("--epochs", type=int, metavar="N", help="passes over the training messages (book: 5)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="messages per step (book: 8)")
+    group.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="tokens kept of a message (book: the longest training message)",
+    )
+    group.add_argument(
+        "--position",
+        metavar="WHERE",
+        help="token whose logits classify: last (book, padding included) or last_real (before the padding)",
+    )
+
+
+def _add_output(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
+    )
+    group.add_argument("--reference", action="store_true", help="compute everything the plain, slow way")
+    group.add_argument(
+        "--results-dir", type=Path, default=Path("results"), metavar="DIR", help="(default: results)"
+    )
+    group.add_argument("--name", metavar="NAME", help="the experiment's folder (default: DATA-MODEL)")
+    group.add_argument("--force", action="store_true", help="do finished runs again, too")
+    group.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (the process's own by default) and return the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    assert isinstance(parser, _Parser)
+    arguments = parser.parse_checked(words)
+    try:
+        return _run(arguments, words)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("interrupted before the first run began", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if arguments.list:
+        from experiments.console import print_catalogue
+        from strategies._catalogue import read_catalogue
+
+        print_catalogue(console, read_catalogue(map(Path, arguments.plugin or ())))
+        return EXIT_OK
+    if arguments.report_only:
+        from experiments.runner import report_again
+
+        report_again(arguments.results_dir, arguments.name, console)
+        return EXIT_OK
+    experiment = spec.from_arguments(arguments, words)
+    from experiments.runner import run
+
+    result = run(experiment, console)
+    if result.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_RUN_FAILED if result.failed else EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
