@@ -31,8 +31,8 @@ FEWEST_ROWS_PER_CLASS = 10
 class Split:
     """N messages of one split, in the order of its csv file, padded to T tokens.
 
-    All tensors are int64: ``token_ids`` (N,T), ``labels`` (N,), and ``last_position`` (N,), the index of the last
-    token that is no padding, 0 for a text without tokens.
+    All tensors are int64: ``token_ids`` (N,T), ``labels`` (N,), and ``last_position`` (N,), the index of the
+    last token that is no padding, 0 for a text without tokens.
     """
 
     texts: tuple[str, ...]
@@ -48,8 +48,9 @@ class Split:
 class Dataset:
     """The three splits and everything that a report says about them.
 
-    ``label_names[i]`` is the name of label i. ``max_length`` is T. ``sha256`` is taken over the three csv files
-    one after another. ``test_texts_seen_in_train`` counts the test messages that occur word for word in training.
+    ``label_names[i]`` is the name of label i. ``max_length`` is T. ``sha256`` is taken over the three csv
+    files one after another. ``test_texts_seen_in_train`` counts the test messages that occur word for word in
+    training.
     """
 
     name: str
@@ -138,8 +139,8 @@ def find_label_names(rows: Sequence[LabelledText], file: str) -> tuple[str, ...]
     rarest = min(counts, key=lambda name: counts[name])
     if counts[rarest] < FEWEST_ROWS_PER_CLASS:
         raise InputError(
-            f"{file}: the class {rarest[:40]!r} (of {len(counts)} classes) has {counts[rarest]} rows, at least "
-            f"{FEWEST_ROWS_PER_CLASS} are needed; add rows or leave that class out"
+            f"{file}: the class {rarest[:40]!r} (one of {len(counts)}) has too few rows, {counts[rarest]}; "
+            f"at least {FEWEST_ROWS_PER_CLASS} are needed: add rows or leave that class out"
         )
     try:
         return tuple(sorted(counts, key=lambda name: (int(name), name)))
