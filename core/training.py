@@ -109,11 +109,12 @@ class Forward(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: passed to the caller's ``on_progress`` after every step."""
+    """Where a run is: passed to the caller's ``on_progress`` after every step, of training or of what precedes it."""
 
     step: int
     total_steps: int
     loss: float | None  # the latest that was read; None before the first
+    phase: str = "training"
 
 
 @dataclass(frozen=True)

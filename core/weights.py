@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ PIECE_BYTES = 4 * 1024 * 1024
 DEMO_SEED = 20190214
 TIED_HEAD = "out_head.weight"  # GPT-2's output head is its token embedding; no checkpoint stores it twice
 
-# OpenAI variable -> (how it is stored, the parameters it fills). A linear layer's weight is stored (1, in, out), the
-# transpose of torch's; a variable that fills several parameters holds them side by side.
+# OpenAI variable -> (how it is stored, the parameters it fills). A linear layer's weight is stored as
+# (1, in, out), the transpose of torch's; a variable that fills several parameters holds them side by side.
 AS_IS, TRANSPOSED = "as is", "transposed"
 VARIABLES = {
     "model/wte": (AS_IS, ("tok_emb.weight",)),
@@ -88,6 +88,7 @@ class Pretrained:
         path: the safetensors file in the cache folder; None where the weights are generated.
         source: one sentence that says where they came from.
         is_demo: True for the embedded demo, whose weights are random.
+        weights_dir: the folder that the user named; None where there was none.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Pretrained:
     path: Path | None
     source: str
     is_demo: bool
+    weights_dir: Path | None = None
 
     def build(self) -> GPTModel:
         """A fresh model on the CPU in evaluation mode; writing to it changes neither file nor other models.
@@ -139,7 +141,8 @@ def find_pretrained(model: str | None, weights_dir: Path | None, *, download: bo
         folder = _published_checkpoint(name, download)
         return _converted(folder, name, f"OpenAI's GPT-2 {name}, {SOURCES[0]}/{name}")
     folder, expected = _local_checkpoint(weights_dir, model)
-    return _converted(folder, expected, f"GPT-2 checkpoint in the folder {folder}")
+    found = _converted(folder, expected, f"GPT-2 checkpoint in the folder {folder}")
+    return replace(found, weights_dir=weights_dir)
 
 
 # --- where a checkpoint lies -------------------------------------------------------------------------------
@@ -322,11 +325,13 @@ def read_checkpoint(folder: Path, config: GPTConfig) -> dict[str, Tensor]:
             damaged (each tensor has a CRC), a variable that is missing, of another shape, or unknown.
     """
     tensorflow = _import_tensorflow()
+    # TensorFlow's reader answers with its own errors, or with Python's where the status has a namesake there.
+    read_errors = (tensorflow.errors.OpError, LookupError, RuntimeError, ValueError)
     try:
         reader = tensorflow.train.load_checkpoint(str(folder / "model.ckpt"))
         shapes = reader.get_variable_to_shape_map()
         types = {name: dtype.name for name, dtype in reader.get_variable_to_dtype_map().items()}
-    except tensorflow.errors.OpError as error:
+    except read_errors as error:
         raise InputError(
             f"{folder / INDEX_FILE} cannot be read as a TensorFlow checkpoint ({_first_line(error)}); "
             "replace it by an intact copy"
@@ -336,7 +341,7 @@ def read_checkpoint(folder: Path, config: GPTConfig) -> dict[str, Tensor]:
     for variable, (layout, parameters) in variable_map(config).items():
         try:
             stored = torch.from_numpy(reader.get_tensor(variable))
-        except tensorflow.errors.OpError as error:
+        except read_errors as error:
             raise InputError(_damage(folder, config, variable, error)) from error
         tensors |= _split_variable(stored, layout, parameters)
     return tensors
@@ -353,7 +358,7 @@ def variable_map(config: GPTConfig) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def _split_variable(stored: Tensor, layout: str, parameters: tuple[str, ...]) -> dict[str, Tensor]:
-    """One variable as the parameters it fills: (1, in, n * out) -> n of (out, in), or (n * D,) -> n of (D,)."""
+    """One variable as the parameters it fills: (1, in, n * out) -> n x (out, in), or (n * D,) -> n x (D,)."""
     if layout == TRANSPOSED:
         stored = stored.reshape(stored.shape[-2:])
     parts = stored.chunk(len(parameters), dim=-1)
@@ -383,7 +388,7 @@ def _check_variables(
     unknown = sorted(set(shapes) - set(expected))
     if unknown:
         raise InputError(
-            f"{index} has the variable {unknown[0]} ({len(unknown)} such), which {described} does not describe"
+            f"{index} has the variable {unknown[0]} ({len(unknown)} such), which {described} does not allow"
         )
 
 
@@ -412,7 +417,7 @@ def _data_bytes(config: GPTConfig) -> int:
 
 def _damage(folder: Path, config: GPTConfig, variable: str, error: Exception) -> str:
     size, needed = (folder / DATA_FILE).stat().st_size, _data_bytes(config)
-    reason = f"the file has {size:,} of {needed:,} bytes" if size < needed else _first_line(error)
+    reason = f"it has {size:,} of {needed:,} bytes" if size < needed else _first_line(error)
     return (
         f"{folder / DATA_FILE}: variable {variable} cannot be read ({reason}); replace it by an intact copy"
     )

@@ -7,7 +7,7 @@ Files whose name begins with an underscore are helpers, not strategies.
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -15,20 +15,10 @@ from typing import Any, Literal
 from core.errors import InputError
 
 if typing.TYPE_CHECKING:
-    from core.strategy import Strategy
+    from core.strategy import Strategy, Variant
 
 FOLDER = Path(__file__).parent
 DEFAULT = ("head", "last_block", "all_layers", "lora")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One configured strategy and where it comes from: enough to build it again in another process."""
-
-    name: str
-    label: str
-    strategy: "Strategy"
-    plugin: Path | None = None
 
 
 def discover() -> dict[str, Path]:
@@ -54,7 +44,7 @@ def split_labels(text: str) -> list[str]:
 
 def build_variants(
     labels: Sequence[str], settings: Sequence[str] = (), plugins: Sequence[Path] = ()
-) -> list[Variant]:
+) -> list["Variant"]:
     """Configured strategies for labels, ``NAME.FIELD=VALUE`` settings and plugin files.
 
     Raises:
@@ -91,8 +81,8 @@ def configure(base: "Strategy", values: Mapping[str, str], name: str) -> "Strate
 
 def _build(
     label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mapping[str, Path]
-) -> Variant:
-    from core.strategy import load_file, load_module
+) -> "Variant":
+    from core.strategy import Variant, load_file, load_module
 
     name, _, options = label.partition("@")
     known = discover()

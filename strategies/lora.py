@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import nn
+
 from core.model import GPTModel
-from core.strategy import Strategy
-from strategies._peft import LINEAR_LAYERS, insert_adapter
+from core.strategy import LowRank, Strategy
+from strategies._peft import LINEAR_LAYERS, insert_adapter, plain_lora_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +31,6 @@ class Lora(Strategy):
         from peft import LoraConfig
 
         insert_adapter(model, LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=list(LINEAR_LAYERS)))
+
+    def low_rank(self, model: GPTModel) -> dict[nn.Module, LowRank]:
+        return plain_lora_layers(model)

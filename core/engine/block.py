@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from core.engine.linear import SharedInput, Updates, bias_of, effective_weight
 from core.engine.sequences import Layout
-from core.model import LayerNorm, TransformerBlock
+from core.model import GELU, FeedForward, GPTModel, LayerNorm, MultiHeadAttention, TransformerBlock
 
 
 class EngineBlock:
@@ -131,10 +131,13 @@ class EngineBlock:
         return (scores / math.sqrt(self.block.att.head_dim)).softmax(dim=-1)
 
 
+def transformer_blocks(model: GPTModel) -> list[TransformerBlock]:
+    """The model's blocks, all of which must be :func:`is_standard`."""
+    return [block for block in model.trf_blocks if isinstance(block, TransformerBlock)]
+
+
 def is_standard(block: nn.Module) -> bool:
     """Whether the block is put together as the book's, whatever layers stand in the places of its linear ones."""
-    from core.model import GELU, FeedForward, MultiHeadAttention
-
     if type(block) is not TransformerBlock:
         return False
     parts = {"att": MultiHeadAttention, "ff": FeedForward, "drop_shortcut": nn.Dropout}

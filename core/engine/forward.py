@@ -1,14 +1,24 @@
-"""The reference path: every message through the whole model, exactly as the chapter computes it."""
+"""How class logits of rows are computed: by the reference path, or as a plan says.
 
+Both stand behind ``core.training.Forward``, and every plan gives the reference path's numbers.
+Shapes: B rows, n tokens of them, D dims, C classes, U distinct sequences.
+"""
+
+import torch
 from torch import Tensor
 
 from core.data import Dataset
+from core.engine.block import EngineBlock, transformer_blocks
+from core.engine.linear import Updates
+from core.engine.plan import Plan
+from core.engine.prefix import Stored
+from core.engine.sequences import Sequences
 from core.model import GPTModel
 from core.training import SPLITS, SplitName, TrainConfig
 
 
 class ReferenceForward:
-    """Class logits by ``model.class_logits`` on the padded batch, as the loaders batch it."""
+    """Class logits by ``model.class_logits`` on the padded batch, as the loaders batch it: the chapter's way."""
 
     evaluation_rows: int | None = None
 
@@ -38,3 +48,115 @@ class ReferenceForward:
 def positions(last_position: Tensor, max_length: int, config: TrainConfig) -> Tensor:
     """Where the class is read: the last of ``max_length`` positions, or each message's last real token."""
     return last_position.new_full(last_position.shape, max_length - 1) if config.position == "last" else last_position
+
+
+class PlannedForward:
+    """Class logits as a plan says: hidden states of frozen stages read, the rest restructured.
+
+    Args:
+        model: the classifier, whose parameters are used where they are.
+        sequences: the data set's distinct sequences, on the model's device.
+        labels: per split, on the model's device.
+        plan: what to do.
+        stored: the hidden states at the plan's cut; None where the cut is 0.
+        updates: declared low-rank updates of inserted layers.
+        fixed: no parameter outside of those that train now will change.
+    """
+
+    evaluation_rows: int | None = 64
+
+    def __init__(
+        self,
+        model: GPTModel,
+        sequences: Sequences,
+        labels: dict[SplitName, Tensor],
+        plan: Plan,
+        stored: Stored | None,
+        updates: Updates,
+        *,
+        fixed: bool,
+    ) -> None:
+        self.model = model
+        self.sequences = sequences
+        self.plan = plan
+        self._labels = labels
+        self._stored = stored
+        merged = updates if plan.merged else {}
+        self._n_blocks = len(model.trf_blocks)
+        self._blocks = [
+            EngineBlock(
+                block,
+                merged,
+                frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
+                associative=plan.associative,
+            )
+            for block in transformer_blocks(model)
+        ] if plan.restructured else []
+        self._known = torch.zeros(len(sequences), dtype=torch.bool)
+        self._table: Tensor | None = None
+
+    def logits(self, split: SplitName, rows: Tensor) -> Tensor:
+        """Row numbers (B,) -> class logits (B, C)."""
+        of_row = self.sequences.of_row[split]
+        numbers = of_row[rows.to(of_row.device)]
+        return self._compute(numbers) if torch.is_grad_enabled() else self._look_up(numbers)
+
+    def labels(self, split: SplitName, rows: Tensor) -> Tensor:
+        """Row numbers (B,) -> labels (B,)."""
+        return self._labels[split][rows.to(self._labels[split].device)]
+
+    def parameters_changed(self) -> None:
+        """Drop merged weights and remembered logits."""
+        for block in self._blocks:
+            block.parameters_changed()
+        self._known.zero_()
+
+    def _look_up(self, numbers: Tensor) -> Tensor:
+        """Evaluation computes each distinct sequence once between two steps."""
+        missing = torch.unique(numbers.cpu())
+        missing = missing[~self._known[missing]]
+        if len(missing):
+            logits = self._compute(missing.to(numbers.device))
+            if self._table is None:
+                self._table = logits.new_empty(len(self.sequences), logits.shape[-1])
+            self._table[missing.to(logits.device)] = logits
+            self._known[missing] = True
+        assert self._table is not None
+        return self._table[numbers]
+
+    def _compute(self, numbers: Tensor) -> Tensor:
+        """Sequence numbers (B,) -> class logits (B, C)."""
+        cut, stored = self.plan.cut, self._stored
+        if cut > self._n_blocks:
+            assert stored is not None
+            at = _take(stored.hidden, numbers)
+        else:
+            at = self._through_blocks(numbers)
+        if cut <= self._n_blocks + 1:
+            at = self.model.final_norm(at)
+        logits: Tensor = self.model.out_head(at)
+        return logits
+
+    def _through_blocks(self, numbers: Tensor) -> Tensor:
+        """Hidden states at the last token of each sequence, behind the last block: (B,) -> (B, D)."""
+        layout = self.sequences.layout(numbers)
+        rows, token_positions = self.sequences.token_rows(numbers)
+        if self._stored is None:
+            x = self.model.tok_emb(self.sequences.token_ids[rows]) + self.model.pos_emb(token_positions)
+        else:
+            x = _take(self._stored.hidden, rows)
+        first = max(self.plan.cut - 1, 0)
+        if not self.plan.restructured:
+            padded: Tensor = self.model.trf_blocks[first:](layout.pad(x))
+            return layout.flatten(padded)[layout.last]
+        *blocks, last = self._blocks[first:]
+        for block in blocks:
+            x = block.all_tokens(x, layout)
+        if not self.plan.last_position:
+            return last.all_tokens(x, layout)[layout.last]
+        return last.last_token(layout.pad(last.normalize(x)), x[layout.last], layout.ended())
+
+
+def _take(rows: Tensor, numbers: Tensor) -> Tensor:
+    """Rows of hidden states, which may lie on the CPU, on the device of the numbers."""
+    return rows[numbers.to(rows.device)].to(numbers.device)

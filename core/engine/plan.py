@@ -1,0 +1,176 @@
+"""What need not be computed again at every step, derived from the model as a strategy left it.
+
+Nothing here asks for a strategy's name: a plan follows from which parameters train, which layers were inserted,
+which hooks are registered, and whether dropout draws random numbers. Where a guard fails, the plan falls back to
+more work and says why.
+
+Stages: embed, block 0 .. L-1, final norm, head; ``cut`` is the number of stages that are computed once per
+distinct message (0: none, L + 2: all but the head).
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from core.engine.block import is_standard
+from core.engine.linear import Updates
+from core.model import GELU, FeedForward, GPTModel, LayerNorm, MultiHeadAttention, TransformerBlock
+from core.strategy import Strategy
+
+_OWN_TYPES = {
+    nn.Linear, nn.Embedding, nn.Dropout, nn.Sequential,
+    LayerNorm, GELU, FeedForward, MultiHeadAttention, TransformerBlock,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one run is computed. All switches off is the reference path; every setting gives the same numbers.
+
+    Attributes:
+        cut: stages computed once per distinct sequence and read from the prefix cache afterwards.
+        restructured: the stages behind the cut are computed by the engine's blocks, without padding where the
+            protocol allows it, and evaluation in larger batches; else by calling the model's own modules.
+        last_position: the last block is computed at the last position only.
+        associative: there, keys and values are never built where the weights allow it.
+        merged: declared low-rank updates are merged into one weight once per step.
+        fused_optimizer: AdamW updates all parameters in one call.
+        compact_embedding: embedding rows that do not occur in the data decay in closed form.
+        notes: why something is not done.
+    """
+
+    cut: int = 0
+    restructured: bool = False
+    last_position: bool = False
+    associative: bool = False
+    merged: bool = False
+    fused_optimizer: bool = False
+    compact_embedding: bool = False
+    notes: tuple[str, ...] = ()
+
+    def without_prefix(self, why: str) -> "Plan":
+        """The same plan with nothing computed once."""
+        return replace(self, cut=0, notes=(*self.notes, why))
+
+    def without_restructuring(self, why: str) -> "Plan":
+        """The model's own modules behind the same cut."""
+        return replace(
+            self,
+            restructured=False,
+            last_position=False,
+            associative=False,
+            merged=False,
+            compact_embedding=False,
+            notes=(*self.notes, why),
+        )
+
+    def as_dict(self, words: list[str]) -> dict[str, Any]:
+        """For the record."""
+        return asdict(self) | {"notes": list(self.notes), "words": words}
+
+
+ALL = Plan(
+    cut=-1,  # derived
+    restructured=True,
+    last_position=True,
+    associative=True,
+    merged=True,
+    fused_optimizer=True,
+    compact_embedding=True,
+)
+
+
+def derive(model: GPTModel, strategy: Strategy, updates: Updates, allowed: Plan = ALL) -> Plan:
+    """The plan for a model after ``apply``.
+
+    Args:
+        model: with its trainable parameters marked and its layers inserted.
+        strategy: only asked whether it may change during training what trains.
+        updates: the low-rank updates it declares.
+        allowed: what may be done at all; its ``cut`` is 0 where nothing may be computed once.
+    """
+    drop = next((module.p for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0), None)
+    if drop is not None:
+        return Plan(
+            fused_optimizer=allowed.fused_optimizer,
+            notes=(f"reference path: dropout {drop:g} draws random numbers that depend on the order of the work",),
+        )
+    notes: list[str] = []
+    changes = type(strategy).after_step is not Strategy.after_step
+    if changes:
+        notes.append("nothing is computed once: the strategy may change after a step what trains")
+    cut = 0 if changes or allowed.cut == 0 else _first_own_stage(model)
+    if cut < 2:
+        cut = 0  # a prefix of embeddings alone is cheaper to compute than to keep
+    why_not = _not_restructurable(model, cut)
+    token_weight = getattr(model.tok_emb, "weight", None)
+    plan = Plan(
+        cut=cut,
+        restructured=True,
+        last_position=allowed.last_position,
+        associative=allowed.last_position and allowed.associative,
+        merged=allowed.merged and bool(updates),
+        fused_optimizer=allowed.fused_optimizer,
+        compact_embedding=allowed.compact_embedding
+        and not changes
+        and type(model.tok_emb) is nn.Embedding
+        and bool(token_weight is not None and token_weight.requires_grad),
+        notes=tuple(notes),
+    )
+    if why_not or not allowed.restructured:
+        return plan.without_restructuring(why_not or "the model's own modules, as asked")
+    return plan
+
+
+def stages(model: GPTModel) -> list[tuple[str, list[nn.Module]]]:
+    """The stages of the computation with the modules of each, in order."""
+    blocks = [(f"block {index}", [block]) for index, block in enumerate(model.trf_blocks)]
+    embed = ("the embeddings", [model.tok_emb, model.pos_emb, model.drop_emb])
+    return [embed, *blocks, ("the final norm", [model.final_norm]), ("the head", [model.out_head])]
+
+
+def stage_tensors(model: GPTModel, cut: int) -> Iterator[tuple[str, Any]]:
+    """Names and values of the parameters in the first ``cut`` stages."""
+    for stage, modules in stages(model)[:cut]:
+        for index, module in enumerate(modules):
+            for name, parameter in module.named_parameters():
+                yield f"{stage}/{index}/{name}", parameter
+
+
+def _first_own_stage(model: GPTModel) -> int:
+    """The number of stages before the first that trains, was changed, or has a hook (never the head's)."""
+    if _has_hooks(model) or "forward" in vars(model) or type(model) is not GPTModel:
+        return 0
+    for number, (_, modules) in enumerate(stages(model)[:-1]):
+        if any(_is_own(module) for stage in modules for module in stage.modules()):
+            return number
+    return len(model.trf_blocks) + 2
+
+
+def _is_own(module: nn.Module) -> bool:
+    trains = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+    return trains or type(module) not in _OWN_TYPES or "forward" in vars(module) or _has_hooks(module)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _not_restructurable(model: GPTModel, cut: int) -> str | None:
+    """Why the stages from the cut on cannot be computed by the engine's blocks; None where they can."""
+    if type(model) is not GPTModel or _has_hooks(model):
+        return "the model's own modules are called: the model itself was changed"
+    for name, modules in stages(model)[cut:]:
+        for module in modules:
+            if any(_has_hooks(part) for part in module.modules()):
+                return f"the model's own modules are called: {name} has a hook"
+    if cut == 0 and not (type(model.tok_emb) is nn.Embedding and type(model.pos_emb) is nn.Embedding):
+        return "the model's own modules are called: the embeddings were replaced"
+    for index, block in enumerate(model.trf_blocks):
+        if index + 1 >= cut and not is_standard(block):
+            return f"the model's own modules are called: block {index} was changed beyond its linear layers"
+    return None

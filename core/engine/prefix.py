@@ -1,0 +1,302 @@
+"""The frozen prefix: what lies before the cut, computed once per distinct sequence and kept.
+
+The hidden states of frozen stages are the same at every step, in every epoch, under every seed and for every
+strategy that leaves these stages alone. One pass over the distinct sequences stores the hidden states of all
+cuts that an experiment needs, in memory, or in memory-mapped files where they exceed the budget or shall outlive
+the process.
+Shapes: U sequences with n tokens together, D dims, L blocks.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.engine.block import EngineBlock, transformer_blocks
+from core.engine.sequences import Sequences
+from core.errors import InputError
+from core.files import sha256_of, write_text_atomic
+from core.model import GPTModel
+
+VERSION = 1  # part of the key on disk: raise it when the computation changes
+DEFAULT_LIMIT = 10 * 2**30  # bytes of a cache folder
+HIDDEN, HASH = "hidden.f32", "hidden.sha256"
+CHUNK_TOKENS = 1920  # tokens computed together: 16 padded messages of the book
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Hidden states at one cut.
+
+    Attributes:
+        hidden: (n, D) of all tokens in front of a block; (U, D) at each sequence's last token behind the blocks.
+        seconds: what computing it took, or reading it from disk.
+        words: where it lies, for the plan.
+    """
+
+    hidden: Tensor
+    seconds: float
+    words: str
+
+
+@dataclass
+class PrefixCache:
+    """The hidden states of one pretrained model's frozen stages over one data set.
+
+    Args:
+        sequences: on the CPU.
+        n_blocks: L.
+        emb_dim: D.
+        weights_sha256: identifies the pretrained weights.
+        device: where the hidden states are computed and, when they fit, kept.
+        budget: bytes that may be kept in memory; None for half of what is available now.
+        folder: keep what is computed there for later processes; None for this process only.
+        limit: bytes that the folder may hold; what was used longest ago goes first.
+    """
+
+    sequences: Sequences
+    n_blocks: int
+    emb_dim: int
+    weights_sha256: str
+    device: str = "cpu"
+    budget: int | None = None
+    folder: Path | None = None
+    limit: int = DEFAULT_LIMIT
+    _stored: dict[int, Stored] = field(default_factory=dict)
+    _in_memory: int = 0
+    _scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def why_not(self, cut: int) -> str | None:
+        """Why the hidden states at ``cut`` cannot be kept; None where they can."""
+        size = self.size(cut)
+        if cut in self._stored or (self.folder is None and size <= self._budget()):
+            return None
+        free = shutil.disk_usage(self._disk()).free
+        if self.folder is not None and size > self.limit:
+            return f"{_mb(size)} exceed the cache folder's limit of {_mb(self.limit)}"
+        if size > 0.9 * free:
+            return f"{_mb(size)} exceed the memory budget of {_mb(self._budget())} and the free disk space"
+        return None
+
+    def size(self, cut: int) -> int:
+        """Bytes of the hidden states at ``cut``."""
+        rows, dims = self._shape(cut)
+        return 4 * rows * dims
+
+    def get(
+        self, cut: int, others: Iterable[int], build: Callable[[], GPTModel], on_progress: Callable[[int, int], None]
+    ) -> Stored:
+        """The hidden states at ``cut``; computed together with those at ``others`` where they are missing.
+
+        Args:
+            cut: the cut that is needed now.
+            others: cuts that later runs will need; one pass computes all of them.
+            build: gives the pretrained model.
+            on_progress: called with sequences done and in all.
+        """
+        missing = []
+        for wanted in dict.fromkeys([cut, *others]):
+            if wanted not in self._stored and not self._read(wanted) and self.why_not(wanted) is None:
+                missing.append(wanted)
+        if cut in missing:
+            self._compute(sorted(missing), build(), on_progress)
+        return self._stored[cut]
+
+    def _shape(self, cut: int) -> tuple[int, int]:
+        rows = len(self.sequences) if cut > self.n_blocks else int(self.sequences.lengths.sum())
+        return rows, self.emb_dim
+
+    def _budget(self) -> int:
+        if self.budget is not None:
+            return self.budget - self._in_memory
+        if self.device.startswith("cuda"):
+            return int(torch.cuda.mem_get_info(self.device)[0]) // 2
+        return available_memory() // 2
+
+    def _disk(self) -> Path:
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return self.folder
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="headtohead-prefix-")
+        return Path(self._scratch.name)
+
+    # --- computing -------------------------------------------------------------------------------------------
+
+    def _compute(self, cuts: list[int], model: GPTModel, on_progress: Callable[[int, int], None]) -> None:
+        start = time.perf_counter()
+        places = {cut: self._allocate(cut) for cut in cuts}
+        wanted = {cut: place.hidden for cut, place in places.items()}
+        _Pass(model.to(self.device), self.sequences.to(self.device), wanted).run(self.device, on_progress)
+        seconds = time.perf_counter() - start
+        for cut, place in places.items():
+            # Charged as if computed alone: the pass up to this cut takes that share of the blocks.
+            share = min(cut, self.n_blocks + 1) / min(max(cuts), self.n_blocks + 1)
+            self._stored[cut] = self._keep(cut, place, seconds * share)
+
+    def _allocate(self, cut: int) -> "_Place":
+        if self.folder is None and self.size(cut) <= self._budget():
+            self._in_memory += self.size(cut)
+            return _Place(None, torch.empty(self._shape(cut), device=self.device))
+        if self.folder is not None:
+            self._make_room(self.size(cut))
+        folder = Path(tempfile.mkdtemp(dir=self._disk(), prefix=".computing-"))
+        return _Place(folder, _map_file(folder / HIDDEN, self._shape(cut)))
+
+    def _keep(self, cut: int, place: "_Place", seconds: float) -> Stored:
+        if place.folder is None:
+            where = "in memory"
+        elif self.folder is None:
+            where = "memory-mapped, because it exceeds the memory budget"
+        else:
+            where = f"on disk in {self.folder}"
+            self._publish(cut, place)
+        return Stored(place.hidden, seconds, f"{_mb(self.size(cut))} {where}")
+
+    # --- on disk ---------------------------------------------------------------------------------------------
+
+    def _key(self, cut: int) -> str:
+        facts = [VERSION, self.weights_sha256, self.sequences.sha256(), cut, self.emb_dim, "float32"]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+
+    def _publish(self, cut: int, place: "_Place") -> None:
+        """Give the finished files their place; a reader never sees half of them."""
+        assert place.folder is not None and self.folder is not None
+        write_text_atomic(place.folder / HASH, sha256_of(place.folder / HIDDEN))
+        target = self.folder / self._key(cut)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(place.folder, target)
+
+    def _read(self, cut: int) -> bool:
+        """Take the hidden states at ``cut`` from the cache folder, if they are there and intact."""
+        if self.folder is None:
+            return False
+        start, folder = time.perf_counter(), self.folder / self._key(cut)
+        if not (folder / HASH).is_file():
+            return False
+        if not (folder / HIDDEN).is_file() or sha256_of(folder / HIDDEN) != (folder / HASH).read_text():
+            shutil.rmtree(folder)  # damaged: computed again
+            return False
+        os.utime(folder / HASH)
+        hidden = _map_file(folder / HIDDEN, self._shape(cut))
+        if self.device != "cpu" and self.size(cut) <= self._budget():
+            hidden = hidden.to(self.device)
+        words = f"{_mb(self.size(cut))} read from {self.folder}"
+        self._stored[cut] = Stored(hidden, time.perf_counter() - start, words)
+        return True
+
+    def _make_room(self, size: int) -> None:
+        assert self.folder is not None
+        self._disk()
+        entries = sorted(self.folder.glob(f"*/{HASH}"), key=lambda path: path.stat().st_mtime)
+        used = {path.parent: sum(file.stat().st_size for file in path.parent.iterdir()) for path in entries}
+        for folder in list(used):
+            if sum(used.values()) + size <= self.limit:
+                break
+            shutil.rmtree(folder)
+            del used[folder]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Memory for the hidden states of one cut, and the folder of its files where it is mapped."""
+
+    folder: Path | None
+    hidden: Tensor
+
+
+class _Pass:
+    """One pass of all sequences through the frozen stages, leaving hidden states at every wanted cut."""
+
+    def __init__(self, model: GPTModel, sequences: Sequences, wanted: dict[int, Tensor]) -> None:
+        self.model = model
+        self.sequences = sequences
+        self.wanted = wanted
+        self.blocks = [EngineBlock(block, {}, frozen=True, associative=True) for block in transformer_blocks(model)]
+
+    def run(self, device: str, on_progress: Callable[[int, int], None]) -> None:
+        """Fill the wanted tensors. On the CPU, one thread per core works on its own chunk: no barriers."""
+        chunks, threads = self._chunks(), torch.get_num_threads()
+        workers = threads if device == "cpu" and len(chunks) >= threads else 1
+        done = 0
+        try:
+            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+                for chunk, _ in zip(chunks, pool.map(self._run_chunk, chunks), strict=True):
+                    done += len(chunk)
+                    on_progress(done, len(self.sequences))
+        finally:
+            torch.set_num_threads(threads)
+
+    def _chunks(self) -> list[Tensor]:
+        """Sequence numbers by length, in chunks of about CHUNK_TOKENS tokens."""
+        lengths = self.sequences.lengths.cpu()
+        order = torch.argsort(lengths, stable=True)
+        sizes = torch.bincount((torch.cumsum(lengths[order], 0) - 1) // CHUNK_TOKENS)
+        return [chunk.to(self.sequences.lengths.device) for chunk in order.split(sizes.tolist()) if len(chunk)]
+
+    @torch.no_grad()
+    def _run_chunk(self, numbers: Tensor) -> None:
+        layout = self.sequences.layout(numbers)
+        rows, positions = self.sequences.token_rows(numbers)
+        x = self.model.tok_emb(self.sequences.token_ids[rows]) + self.model.pos_emb(positions)
+        for cut, block in enumerate(self.blocks, start=1):
+            self._store(cut, rows, x)
+            if cut == max(self.wanted):
+                return
+            if cut < len(self.blocks):
+                x = block.all_tokens(x, layout)
+        last = self.blocks[-1]
+        at = last.last_token(layout.pad(last.normalize(x)), x[layout.last], layout.ended())
+        self._store(len(self.blocks) + 1, numbers, at)
+        self._store(len(self.blocks) + 2, numbers, self.model.final_norm(at))
+
+    def _store(self, cut: int, rows: Tensor, values: Tensor) -> None:
+        if cut in self.wanted:
+            target = self.wanted[cut]
+            target[rows.to(target.device)] = values.to(target.device)
+
+
+def _map_file(path: Path, shape: tuple[int, int]) -> Tensor:
+    """A float32 tensor over a file of that size, which is made where it is missing."""
+    size = shape[0] * shape[1]
+    return torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(shape)
+
+
+def available_memory() -> int:
+    """Bytes of memory that can be taken without swapping."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+        return int(line.split()[1]) * 1024
+    if not hasattr(os, "sysconf"):
+        return 4 * 2**30
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def parse_bytes(text: str) -> int:
+    """``"100MB"`` -> 100,000,000; units B, KB, MB, GB, TB and KiB, MiB, GiB, TiB.
+
+    Raises:
+        InputError: not a size.
+    """
+    units = {"": 1, "B": 1} | {f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}
+    units |= {f"{p.upper()}IB": 1024 ** (i + 1) for i, p in enumerate("KMGT")}
+    digits = text.strip().rstrip("BbKkMmGgTtIi ")
+    unit = text.strip()[len(digits) :].strip().upper()
+    try:
+        size = float(digits) * units[unit]
+    except (ValueError, KeyError):
+        raise InputError(f"{text!r} is not a size; write a number and a unit, such as 500MB or 2GB") from None
+    return int(size)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.1f} MB"
