@@ -324,6 +324,8 @@ def read_checkpoint(folder: Path, config: GPTConfig) -> dict[str, Tensor]:
         InputError: names the file and, where one is concerned, the variable: a file that is truncated or
             damaged (each tensor has a CRC), a variable that is missing, of another shape, or unknown.
     """
+    if set(str(folder)) & set("*?["):
+        raise InputError(f"TensorFlow takes the *, ? or [ in {folder} for a wildcard; rename the folder")
     tensorflow = _import_tensorflow()
     # TensorFlow's reader answers with its own errors, or with Python's where the status has a namesake there.
     read_errors = (tensorflow.errors.OpError, LookupError, RuntimeError, ValueError)
