@@ -125,7 +125,9 @@ def load_record(directory: Path) -> RunRecord:
             f"{path} has schema version {version}{extra}; this headtohead reads version {SCHEMA_VERSION}: "
             "use the headtohead that wrote it, or run the experiment again with --force."
         )
-    required = [name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING]
+    required = [
+        name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING
+    ]
     absent = [name for name in required if name not in content]
     if absent:
         raise InputError(f"{path} lacks {', '.join(absent)}; delete its folder and run the experiment again.")
@@ -162,7 +164,9 @@ def load_history(directory: Path) -> "pd.DataFrame | None":
     history = pd.read_csv(path)
     absent = [name for name in HISTORY_COLUMNS if name not in history.columns]
     if absent:
-        raise InputError(f"{path} lacks the columns {', '.join(absent)}; run the experiment again with --force.")
+        raise InputError(
+            f"{path} lacks the columns {', '.join(absent)}; run the experiment again with --force."
+        )
     return history if len(history) else None
 
 
@@ -173,9 +177,13 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; name the folder of an experiment that was run.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise InputError(f"{path} is not readable JSON ({problem}); delete its folder and run again.") from None
+        raise InputError(
+            f"{path} is not readable JSON ({problem}); delete its folder and run again."
+        ) from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not a JSON object; delete its folder and run again.")
+        raise InputError(
+            f"{path} holds a {type(content).__name__}, not a JSON object; delete its folder and run again."
+        )
     return content
 
 

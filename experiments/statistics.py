@@ -32,7 +32,9 @@ class Spread:
         known = [float(value) for value in values if value is not None]
         if not known:
             return None
-        return cls(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
+        return cls(
+            float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known)
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,10 @@ class StrategySummary:
 
     def collected(self, name: str) -> list[str]:
         """The sentences of all runs in the list field ``name`` ("warnings") or in the plan, each once, in order."""
-        lists = [run.plan.get("words", []) if name == "plan" else getattr(run, name) for run in self.runs + self.failed]
+        lists = [
+            run.plan.get("words", []) if name == "plan" else getattr(run, name)
+            for run in self.runs + self.failed
+        ]
         return list(dict.fromkeys(str(sentence) for each in lists for sentence in each))
 
 
@@ -128,7 +133,9 @@ class Summary:
     @cached_property
     def best(self) -> StrategySummary | None:
         """The highest mean test accuracy; on a tie the fewest trainable parameters. A point estimate, not a claim."""
-        ranked = sorted(self.finished, key=lambda row: (-_known(row.test_accuracy), _known(row.trainable_params)))
+        ranked = sorted(
+            self.finished, key=lambda row: (-_known(row.test_accuracy), _known(row.trainable_params))
+        )
         return ranked[0] if ranked else None
 
     @cached_property
@@ -156,7 +163,9 @@ class Summary:
     def pareto(self) -> tuple[str, ...]:
         """Labels on the Pareto front (no other has a higher accuracy for as few parameters), fewest parameters first."""
         points = [(row.label, row.trainable_params, row.test_accuracy) for row in self.finished]
-        return pareto_front([(name, size, value) for name, size, value in points if size is not None and value is not None])
+        return pareto_front(
+            [(name, size, value) for name, size, value in points if size is not None and value is not None]
+        )
 
     @property
     def test_size(self) -> int:
@@ -233,7 +242,9 @@ def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
     difference = first.astype(float) - second
     per_message = difference.mean(axis=0)
     wins, losses = int((per_message > 0).sum()), int((per_message < 0).sum())
-    sign = min(1.0, 2 * float(stats.binom.cdf(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
+    sign = (
+        min(1.0, 2 * float(stats.binom.cdf(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
+    )
     if len(difference) == 1:
         return sign
     variance, freedom = crossed_variance(difference)
@@ -280,7 +291,9 @@ def summarise(experiment: LoadedExperiment) -> Summary:
         rows.append(_summarise_strategy(experiment, wanted, runs, finished, correct))
     comparisons = _compare_all(matrices)
     unpaired = tuple(row.label for row in rows if row.runs and row.label not in matrices)
-    return Summary(experiment, tuple(rows), comparisons, unpaired, tuple(truth) if truth is not None else None)
+    return Summary(
+        experiment, tuple(rows), comparisons, unpaired, tuple(truth) if truth is not None else None
+    )
 
 
 def _summarise_strategy(
@@ -370,7 +383,10 @@ def _frame_line(summary: Summary, row: StrategySummary) -> dict[str, Any]:
         "trainable_params": row.trainable_params, "trainable_percent": row.constant("trainable_percent"),
         "classifier_bytes": row.constant("classifier_bytes"),
     }  # fmt: skip
-    sources: list[tuple[tuple[str, ...], Callable[[str], Spread | None]]] = [(MEASURED, row.spread), (TIMED, row.timing)]
+    sources: list[tuple[tuple[str, ...], Callable[[str], Spread | None]]] = [
+        (MEASURED, row.spread),
+        (TIMED, row.timing),
+    ]
     for names, spread_of in sources:
         for name in names:
             spread = spread_of(name)
@@ -384,7 +400,9 @@ def _frame_line(summary: Summary, row: StrategySummary) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _with_freedom(first: float, first_freedom: float, second: float, second_freedom: float) -> tuple[float, float]:
+def _with_freedom(
+    first: float, first_freedom: float, second: float, second_freedom: float
+) -> tuple[float, float]:
     total = first + second
     if total == 0:
         return 0.0, first_freedom + second_freedom

@@ -37,7 +37,15 @@ FOUR = (
 def thirty() -> tuple[Made, ...]:
     """Thirty strategies in seven families, with close accuracies, equal counts, and baselines that train nothing."""
     families = {
-        "selective": ["head", "last_block", "last_n_blocks@n=2", "first_n_blocks", "norms", "bitfit", "all_layers"],
+        "selective": [
+            "head",
+            "last_block",
+            "last_n_blocks@n=2",
+            "first_n_blocks",
+            "norms",
+            "bitfit",
+            "all_layers",
+        ],
         "low-rank": ["lora", "lora@r=4+alpha=8", "dora", "adalora", "lora_plus", "vera", "loha", "lokr"],
         "scaling": ["ia3", "vector_scaling"],
         "orthogonal": ["oft", "boft", "hra", "road"],
@@ -50,10 +58,18 @@ def thirty() -> tuple[Made, ...]:
     for family, labels in families.items():
         for label in labels:
             params = 0 if family == "baselines" else int(10 ** rng.uniform(3.5, 6.5))
-            made.append(Made(label, family, params, float(rng.uniform(0.86, 0.98)), float(rng.uniform(4, 40))))
-    fixed = {"head": (1_538, 0.74), "all_layers": (124_441_346, 0.97), "majority": (0, 0.5), "tfidf_logreg": (0, 0.93)}
+            made.append(
+                Made(label, family, params, float(rng.uniform(0.86, 0.98)), float(rng.uniform(4, 40)))
+            )
+    fixed = {
+        "head": (1_538, 0.74),
+        "all_layers": (124_441_346, 0.97),
+        "majority": (0, 0.5),
+        "tfidf_logreg": (0, 0.93),
+    }
     return tuple(
-        Made(each.label, each.family, *fixed[each.label], each.seconds) if each.label in fixed else each for each in made
+        Made(each.label, each.family, *fixed[each.label], each.seconds) if each.label in fixed else each
+        for each in made
     )
 
 
@@ -74,14 +90,18 @@ def write_synthetic(
     texts = [f"message {index}" for index in range(n_test)]
     (directory / "data").mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"Label": labels, "Text": texts}).to_csv(directory / "data" / "test.csv", index=False)
-    write_text_atomic(directory / "experiment.json", to_json(_description(directory, strategies, seeds, demo, n_test)))
+    write_text_atomic(
+        directory / "experiment.json", to_json(_description(directory, strategies, seeds, demo, n_test))
+    )
     for made in strategies:
         for seed in seeds:
             if (made.label, seed) in missing:
                 continue
             run = run_directory(directory, f"{_slug(made.label)}-s{seed}")
             error = (failed or {}).get((made.label, seed))
-            save_record(run, _failed(made, seed, error) if error else _finished(made, seed, labels, difficulty))
+            save_record(
+                run, _failed(made, seed, error) if error else _finished(made, seed, labels, difficulty)
+            )
             if not error and made.params:
                 _history(made, seed).to_csv(run / "history.csv", index=False)
     return directory
@@ -170,7 +190,9 @@ def _finished(made: Made, seed: int, labels: np.ndarray, difficulty: np.ndarray)
     noisy = difficulty + rng.normal(0, 0.03, len(labels))
     right = noisy < np.quantile(noisy, min(0.999, made.skill + rng.normal(0, 0.004)))
     predictions = np.where(right, labels, 1 - labels)
-    confusion = [[int(((labels == true) & (predictions == said)).sum()) for said in (0, 1)] for true in (0, 1)]
+    confusion = [
+        [int(((labels == true) & (predictions == said)).sum()) for said in (0, 1)] for true in (0, 1)
+    ]
     seconds = made.seconds * rng.uniform(0.97, 1.03)
     trained = made.params > 0
     precision = confusion[1][1] / max(1, confusion[0][1] + confusion[1][1])
@@ -202,5 +224,13 @@ def _history(made: Made, seed: int) -> pd.DataFrame:
         accuracy = made.skill - 0.35 * np.exp(-1.3 * epoch)
         rows.append((epoch * STEPS_PER_EPOCH - 1, float(epoch), epoch * STEPS_PER_EPOCH * BATCH_SIZE, None, None,
                      min(1.0, accuracy + rng.uniform(-0.02, 0.03)), min(1.0, accuracy + rng.uniform(-0.03, 0.02))))  # fmt: skip
-    names = ["step", "epoch", "examples_seen", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy"]
+    names = [
+        "step",
+        "epoch",
+        "examples_seen",
+        "train_loss",
+        "validation_loss",
+        "train_accuracy",
+        "validation_accuracy",
+    ]
     return pd.DataFrame(sorted(rows, key=lambda row: row[0]), columns=names)

@@ -19,19 +19,25 @@ def a_record(**changes: object) -> RunRecord:
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
-    record = a_record(test_accuracy=0.5, test_confusion=[[1, 2], [3, 4]], warnings=["a <b> | c"], grouped=True)
+    record = a_record(
+        test_accuracy=0.5, test_confusion=[[1, 2], [3, 4]], warnings=["a <b> | c"], grouped=True
+    )
     save_record(tmp_path, record)
     assert load_record(tmp_path) == record
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
-    save_record(tmp_path, a_record(test_loss=float("nan"), train_seconds=float("inf"), plan={"x": [float("-inf")]}))
+    save_record(
+        tmp_path, a_record(test_loss=float("nan"), train_seconds=float("inf"), plan={"x": [float("-inf")]})
+    )
     written = json.loads((tmp_path / "record.json").read_text(), parse_constant=pytest.fail)
     assert (written["test_loss"], written["train_seconds"], written["plan"]) == (None, None, {"x": [None]})
 
 
 def test_numpy_scalars_and_paths_are_written_plainly(tmp_path: Path) -> None:
-    save_record(tmp_path, a_record(test_loss=np.float32(0.5), steps=np.int64(3), train_config={"at": Path("x")}))
+    save_record(
+        tmp_path, a_record(test_loss=np.float32(0.5), steps=np.int64(3), train_config={"at": Path("x")})
+    )
     loaded = load_record(tmp_path)
     assert (loaded.test_loss, loaded.steps, loaded.train_config) == (0.5, 3, {"at": "x"})
 

@@ -156,7 +156,9 @@ def test_failed_and_missing_runs_are_counted_and_not_averaged(tmp_path: Path) ->
     frame = summary_frame(summary).set_index("label")
     assert frame.loc["lora", "runs_failed"] == 1 and frame.loc["head", "runs_missing"] == 1
     accuracies = [run.test_accuracy for run in rows["last_block"].runs]
-    assert frame.loc["last_block", "test_accuracy"] == pytest.approx(np.mean(np.array(accuracies, dtype=float)))
+    assert frame.loc["last_block", "test_accuracy"] == pytest.approx(
+        np.mean(np.array(accuracies, dtype=float))
+    )
 
 
 def test_grouped_timings_are_never_mixed_with_solo_ones(tmp_path: Path) -> None:

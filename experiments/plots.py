@@ -1,0 +1,522 @@
+"""The report's plots, drawn from a summary: readable at 400 px wide, colour-blind safe, nothing over the data."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.transforms import Bbox, blended_transform_factory
+
+from experiments.record import load_history, run_directory
+from experiments.statistics import StrategySummary, Summary
+from experiments.wording import LEVEL_WORDS, short_bytes, short_count, short_seconds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH = 5.6  # inches; at DPI pixels each this is twice the width at which the report shows a plot
+DPI = 200
+INK, SOFT, FAINT = "#1f2328", "#656d76", "#d0d7de"
+# Okabe and Ito's colours, which stay apart for every common kind of colour blindness; yellow is too pale on white.
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#7a7a7a"
+FAMILY_LOOKS = (
+    (BLUE, "o"),
+    (ORANGE, "s"),
+    (GREEN, "^"),
+    (PURPLE, "D"),
+    (VERMILLION, "v"),
+    (SKY, "P"),
+    (GREY, "X"),
+)
+STYLE = {
+    "font.size": 10.5, "axes.titlesize": 11.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.spines.right": False, "axes.spines.top": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
+    "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.grid": True, "grid.color": FAINT, "grid.linewidth": 0.6, "axes.axisbelow": True,
+    "figure.facecolor": "white", "font.family": "DejaVu Sans", "text.parse_math": False,
+}  # fmt: skip
+PLOT_FILES = (
+    "accuracy_vs_parameters.png", "test_accuracy.png", "loss.png", "accuracy.png", "train_time.png", "peak_memory.png",
+)  # fmt: skip
+MANY = 12  # above this many strategies a scatter plot names only the front and tells families by colour
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One finished picture: the file's name, a heading and a sentence for the report, and the PNG itself."""
+
+    name: str
+    heading: str
+    caption: str
+    png: bytes
+
+
+def draw_all(summary: Summary) -> list[Plot]:
+    """Every plot that the experiment has data for, in the report's order."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        drawn = [draw(summary) for draw in (_against_parameters, _forest, _loss, _accuracy, _time, _memory)]
+    return [plot for plot in drawn if plot is not None]
+
+
+def _finish(figure: Figure, name: str, heading: str, caption: str) -> Plot:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+    return Plot(name, heading, caption, picture.getvalue())
+
+
+def _title(summary: Summary, text: str) -> str:
+    return f"{text}  ·  DEMO" if summary.experiment.demo_parts else text
+
+
+def _looks(summary: Summary, family: str) -> tuple[str, str]:
+    """Colour and marker of a family, by its place among the families present."""
+    return FAMILY_LOOKS[summary.families.index(family) % len(FAMILY_LOOKS)]
+
+
+def _by_family(summary: Summary, rows: Sequence[StrategySummary]) -> list[StrategySummary]:
+    return sorted(rows, key=lambda row: summary.families.index(row.family))
+
+
+# --- test accuracy ------------------------------------------------------------------------------------------------
+
+
+def _against_parameters(summary: Summary) -> Plot | None:
+    rows = [row for row in summary.finished if row.trainable_params is not None]
+    if not rows:
+        return None
+    figure = Figure(figsize=(WIDTH, 4.3 if len(rows) <= MANY else 6.0), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(_title(summary, "Test accuracy against trained parameters"))
+    places = _parameter_places(rows)
+    for row in rows:
+        _point_with_interval(axes, summary, row, places[row.label])
+    front = [row for label in summary.pareto for row in rows if row.label == label]
+    axes.step(
+        [places[row.label] for row in front], [100 * (row.test_accuracy or 0) for row in front],
+        where="post", color=SOFT, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1, label="Pareto front",
+    )  # fmt: skip
+    _parameter_axis(axes, rows, places)
+    axes.set_ylabel("test accuracy (%)")
+    _accuracy_limits(axes, rows)
+    _family_legend(figure, axes, summary, rows)
+    named = rows if len(rows) <= MANY else [row for row in rows if row.label in summary.pareto]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the labels are placed in pixels: nothing may move from here on
+    labels = [
+        (places[row.label], 100 * (row.test_accuracy or 0), row.label, row.label in summary.pareto)
+        for row in named
+    ]
+    _place_labels(axes, labels, places, rows)
+    others = (
+        ""
+        if len(named) == len(rows)
+        else " Only the front is named here; the next plot names every strategy."
+    )
+    caption = (
+        f"Bars: {LEVEL_WORDS} interval of the test accuracy. Dashed line and bold names: the Pareto front, where no other "
+        f"strategy is at least as accurate with fewer trained parameters.{others}"
+    )
+    return _finish(figure, "accuracy_vs_parameters.png", "Accuracy against trained parameters", caption)
+
+
+def _parameter_places(rows: Sequence[StrategySummary]) -> dict[str, float]:
+    """Where each row stands on the logarithmic axis; 0 parameters get a place of their own at the left edge."""
+    trained = [row.trainable_params for row in rows if row.trainable_params]
+    left = min(trained, default=10) / 8
+    return {row.label: float(row.trainable_params or left) for row in rows}
+
+
+def _parameter_axis(axes: Axes, rows: Sequence[StrategySummary], places: dict[str, float]) -> None:
+    axes.set_xscale("log")
+    trained = [place for row in rows if (place := places[row.label]) and row.trainable_params]
+    low, high = min(trained, default=1.0), max(trained, default=10.0)
+    without = [places[row.label] for row in rows if not row.trainable_params]
+    ticks = [10.0**power for power in range(ceil(np.log10(low) - 0.35), int(np.log10(high) + 0.35) + 1)]
+    ticks = ticks[:: ceil(len(ticks) / 6)] if ticks else [low]
+    if without:
+        axes.axvline(low / 3, color=FAINT, linewidth=1)
+        ticks = [without[0], *(tick for tick in ticks if tick > low / 3)]
+    axes.set_xticks(ticks, ["0" if without and tick == without[0] else short_count(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(min(places.values()) / 2.2, high * 2.6)
+    axes.set_xlabel("trained parameters (log scale)")
+
+
+def _point_with_interval(axes: Axes, summary: Summary, row: StrategySummary, place: float) -> None:
+    colour, marker = _looks(summary, row.family)
+    low, high = row.interval or (np.nan, np.nan)
+    axes.vlines(place, 100 * low, 100 * high, color=colour, linewidth=1.4, alpha=0.45, zorder=2)
+    axes.plot(
+        place,
+        100 * (row.test_accuracy or 0),
+        marker,
+        color=colour,
+        markersize=7,
+        markeredgecolor="white",
+        zorder=3,
+    )
+
+
+def _accuracy_limits(axes: Axes, rows: Sequence[StrategySummary]) -> None:
+    low = min(100 * row.interval[0] for row in rows if row.interval)
+    axes.set_ylim(max(-1.0, low - 4), 101.5)
+
+
+def _family_legend(figure: Figure, axes: Axes, summary: Summary, rows: Sequence[StrategySummary]) -> None:
+    """A legend below the axes, outside the data, where colours mean families."""
+    families = [family for family in summary.families if any(row.family == family for row in rows)]
+    for family in families:
+        colour, marker = _looks(summary, family)
+        axes.plot([], [], marker, color=colour, markersize=7, label=family)
+    figure.legend(loc="outside lower center", ncols=min(4, len(families) + 1), frameon=False, fontsize=9.5,
+                  handletextpad=0.4, columnspacing=1.2)  # fmt: skip
+
+
+def _place_labels(
+    axes: Axes,
+    labels: Sequence[tuple[float, float, str, bool]],
+    places: dict[str, float],
+    rows: Sequence[StrategySummary],
+) -> None:
+    """Write each (x, y, text, bold) near its point, where it covers no point, interval, front or other label."""
+    taken = [_pixel_box(axes, places[row.label], row) for row in rows]
+    taken += _front_boxes(axes, [(x, y) for x, y, _, bold in labels if bold])
+    for x, y, text, bold in sorted(labels, key=lambda label: -label[1]):
+        note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=9, va="center",
+                             fontweight="bold" if bold else "normal", annotation_clip=False)  # fmt: skip
+        box = _least_crowded(axes, note, taken)
+        taken.append(box)
+
+
+def _pixel_box(axes: Axes, place: float, row: StrategySummary) -> Bbox:
+    """What a point with its interval covers, in pixels."""
+    low, high = row.interval or (row.test_accuracy or 0, row.test_accuracy or 0)
+    (x, bottom), (_, top) = axes.transData.transform([(place, 100 * low), (place, 100 * high)])
+    return Bbox.from_extents(x - 4, bottom, x + 4, top)
+
+
+def _front_boxes(axes: Axes, front: Sequence[tuple[float, float]]) -> list[Bbox]:
+    """The steps of the Pareto front as thin boxes, in pixels."""
+    points = [axes.transData.transform(point) for point in sorted(front)]
+    steps = [((x, y), (right, top)) for (x, y), (right, top) in pairwise(points)]
+    flat = [Bbox.from_extents(x, y - 2, right, y + 2) for (x, y), (right, _) in steps]
+    upright = [Bbox.from_extents(right - 2, y, right + 2, top) for (_, y), (right, top) in steps]
+    return flat + upright
+
+
+def _least_crowded(axes: Axes, note: Annotation, taken: Sequence[Bbox]) -> Bbox:
+    """Move ``note`` to the candidate place with the least overlap, near ones first; returns the box it covers."""
+    inside = axes.get_window_extent()
+    chosen, least = None, np.inf
+    for distance in (0, 12, 24, 38, 54, 72, 92):
+        for across, align in ((7, "left"), (-7, "right"), (0, "center")):
+            for up in {distance, -distance}:
+                if align == "center" and distance == 0:
+                    continue
+                note.set(position=(across, up), ha=align)
+                box = note.get_window_extent()
+                outside = box.width * box.height - _overlap(box, inside)
+                cost = sum(_overlap(box, other) for other in taken) + 3 * outside + 0.4 * distance
+                if cost < least:
+                    chosen, least = (across, up, align, box), cost
+    assert chosen is not None
+    across, up, align, box = chosen
+    note.set(position=(across, up), ha=align)
+    if abs(up) > 12:
+        axes.annotate("", note.xy, (across, up), textcoords="offset points",
+                      arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 3, "shrinkB": 3})  # fmt: skip
+    return box.padded(1)
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    common = Bbox.intersection(one, other)
+    return common.width * common.height if common is not None else 0.0
+
+
+def _forest(summary: Summary) -> Plot | None:
+    if not summary.finished:
+        return None
+    lines = _forest_lines(summary)
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.27 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(_title(summary, f"Test accuracy with {LEVEL_WORDS} intervals"), loc="left")
+    beside = blended_transform_factory(axes.transAxes, axes.transData)
+    for height, line in enumerate(lines):
+        if isinstance(line, str):
+            axes.text(
+                -0.02,
+                height,
+                line,
+                transform=beside,
+                ha="right",
+                va="center",
+                fontsize=9.5,
+                fontweight="bold",
+                color=SOFT,
+            )
+            continue
+        _forest_row(axes, summary, line, height)
+        axes.text(1.02, height, _accuracy_words(line), transform=beside, va="center", fontsize=9.5)
+    named = [(height, line.label) for height, line in enumerate(lines) if not isinstance(line, str)]
+    axes.set_yticks([height for height, _ in named], [label for _, label in named])
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    if summary.best is not None:
+        axes.axvline(
+            100 * (summary.best.test_accuracy or 0), color=SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1
+        )
+    axes.set_xlabel("test accuracy (%)")
+    filled = "Filled: not distinguishable from the best (dotted line) by the paired test. Hollow: below it beyond chance."
+    caption = (
+        filled
+        if summary.comparisons
+        else "The dotted line is the highest value; no paired test could be made."
+    )
+    return _finish(figure, "test_accuracy.png", "Test accuracy, every strategy", caption)
+
+
+def _forest_lines(summary: Summary) -> list[StrategySummary | str]:
+    """Rows from the most to the least accurate; with several families a heading before each family's rows."""
+    ranked = sorted(summary.finished, key=lambda row: -(row.test_accuracy or 0))
+    if len({row.family for row in ranked}) < 2 or len(ranked) <= 6:
+        return list(ranked)
+    lines: list[StrategySummary | str] = []
+    for family in summary.families:
+        members = [row for row in ranked if row.family == family]
+        lines += [family, *members] if members else []
+    return lines
+
+
+def _forest_row(axes: Axes, summary: Summary, row: StrategySummary, height: float) -> None:
+    colour, marker = _looks(summary, row.family)
+    low, high = row.interval or (np.nan, np.nan)
+    axes.plot(
+        [100 * low, 100 * high],
+        [height, height],
+        color=colour,
+        linewidth=1.8,
+        alpha=0.55,
+        solid_capstyle="butt",
+    )
+    filled = row.label in summary.leaders
+    axes.plot(100 * (row.test_accuracy or 0), height, marker, markersize=7, color=colour, markeredgecolor=colour,
+              markerfacecolor=colour if filled else "white", zorder=3)  # fmt: skip
+
+
+def _accuracy_words(row: StrategySummary) -> str:
+    spread = row.spread("test_accuracy")
+    if spread is None:
+        return ""
+    return f"{100 * spread.mean:.1f}" + (f" ± {100 * spread.sd:.1f}" if spread.sd is not None else "")
+
+
+# --- curves -------------------------------------------------------------------------------------------------------
+
+
+def _loss(summary: Summary) -> Plot | None:
+    caption = (
+        "Training solid, validation dash-dotted; epochs below, examples seen above."
+        " The mean of a few batches, not the whole split."
+    )
+    return _curves(summary, "loss.png", "Loss while training", "loss", caption)
+
+
+def _accuracy(summary: Summary) -> Plot | None:
+    caption = "Training solid, validation dash-dotted, on a few batches after each epoch; the table has the full splits."
+    return _curves(summary, "accuracy.png", "Accuracy while training", "accuracy", caption)
+
+
+def _curves(summary: Summary, name: str, heading: str, measure: str, caption: str) -> Plot | None:
+    """Small multiples, one panel per strategy, sharing both axes, training and validation in each."""
+    histories = {row.label: found for row in summary.rows if (found := _histories(summary, row, measure))}
+    if not histories:
+        return None
+    columns = 1 if len(histories) == 1 else 2
+    lines = ceil(len(histories) / columns)
+    height = 3.6 if columns == 1 else max(3.4, 1.3 + (1.9 if lines <= 4 else 1.45) * lines)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    figure.suptitle(_title(summary, heading), fontsize=11.5, fontweight="bold", x=0.02, ha="left")
+    for panel, (label, tables) in zip(panels.flat, histories.items(), strict=False):
+        _curve_panel(panel, label, tables, measure)
+    _curve_limits(panels, histories, measure)
+    for panel in panels.flat[len(histories) :]:
+        panel.set_visible(False)
+    for column in range(columns):
+        _label_edges(panels[:, column], histories, columns, column)
+    unit = "loss" if measure == "loss" else "accuracy (%)"
+    figure.supylabel(unit, fontsize=10.5)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9.5)
+    seeds = " Thin lines: one per seed; bold: their mean." if summary.several_seeds else ""
+    return _finish(figure, name, heading, caption + seeds)
+
+
+def _histories(summary: Summary, row: StrategySummary, measure: str) -> "list[pd.DataFrame]":
+    """The histories of a strategy's finished runs that measured ``measure`` at least once."""
+    found = [load_history(run_directory(summary.experiment.directory, run.run_id)) for run in row.runs]
+    return [table for table in found if table is not None and table[f"validation_{measure}"].notna().any()]
+
+
+def _curve_panel(panel: Axes, label: str, tables: "list[pd.DataFrame]", measure: str) -> None:
+    import pandas as pd
+
+    panel.set_title(label, fontsize=10, fontweight="normal", pad=4)
+    scale = 100 if measure == "accuracy" else 1
+    for split, colour, style in (("train", BLUE, "-"), ("validation", VERMILLION, "-.")):
+        curves = [
+            table[["epoch", f"{split}_{measure}"]].dropna().set_axis(["epoch", "value"], axis=1)
+            for table in tables
+        ]
+        if len(curves) > 1:
+            for curve in curves:
+                panel.plot(
+                    curve["epoch"], scale * curve["value"], style, color=colour, linewidth=0.6, alpha=0.45
+                )
+        mean = pd.concat(curves).groupby("epoch", as_index=False).mean()
+        panel.plot(mean["epoch"], scale * mean["value"], style, color=colour, linewidth=1.7,
+                   marker="." if len(mean) <= 6 else None, label="training" if split == "train" else split)  # fmt: skip
+
+
+def _curve_limits(panels: np.ndarray, histories: "dict[str, list[pd.DataFrame]]", measure: str) -> None:
+    """One scale for all panels; a curve far above the others leaves the frame, and its panel says how high it goes."""
+    names = [f"train_{measure}", f"validation_{measure}"]
+    peaks = {
+        label: max(float(np.nanmax(table[names])) for table in tables) for label, tables in histories.items()
+    }
+    if measure == "accuracy":
+        panels[0, 0].set_ylim(top=101.5)
+        return
+    top = min(max(peaks.values()), 3 * float(np.median(list(peaks.values()))))
+    panels[0, 0].set_ylim(0, 1.06 * top)
+    for panel, (_, peak) in zip(panels.flat, peaks.items(), strict=False):
+        if peak > top:
+            panel.text(
+                0.97,
+                0.95,
+                f"peak {peak:.3g} ↑",
+                transform=panel.transAxes,
+                ha="right",
+                va="top",
+                fontsize=8.5,
+            )
+
+
+def _label_edges(
+    column: np.ndarray, histories: "dict[str, list[pd.DataFrame]]", columns: int, index: int
+) -> None:
+    """Epochs under the lowest panel of a column, examples seen above the first (above each, where they differ)."""
+    tables = list(histories.values())[index::columns]
+    column[len(tables) - 1].set_xlabel("epochs", fontsize=9.5)
+    column[len(tables) - 1].tick_params(labelbottom=True)
+    per_epoch = [_examples_per_epoch(each[0]) for each in tables]
+    differ = len({round(each) for each in per_epoch}) > 1
+    for panel, ratio in list(zip(column, per_epoch, strict=False))[: None if differ else 1]:
+        above = panel.secondary_xaxis("top", functions=_conversions(ratio))
+        above.set_xlabel("examples seen", fontsize=9.5, color=SOFT)
+        above.tick_params(labelsize=8.5)
+        above.xaxis.set_major_locator(MaxNLocator(4))
+        above.xaxis.set_major_formatter(lambda value, _: short_count(value))
+
+
+def _examples_per_epoch(table: "pd.DataFrame") -> float:
+    last = table.iloc[-1]
+    return float(last["examples_seen"]) / float(last["epoch"])
+
+
+def _conversions(
+    ratio: float,
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+    return (lambda epochs: epochs * ratio), (lambda examples: examples / ratio)
+
+
+# --- cost ---------------------------------------------------------------------------------------------------------
+
+
+def _time(summary: Summary) -> Plot | None:
+    parts = (
+        ("train_seconds", "training", BLUE),
+        ("prefix_seconds", "frozen prefix", ORANGE),
+        ("eval_seconds", "evaluation", FAINT),
+    )
+    caption = "Wall time of one run (mean over seeds) on this machine; hatched: several seeds timed together."
+    return _bars(summary, "train_time.png", "Time per run", parts, short_seconds, caption)
+
+
+def _memory(summary: Summary) -> Plot | None:
+    parts = (("peak_memory_bytes", "peak memory", GREEN),)
+    caption = "Highest memory of one run (mean over seeds); hatched: several seeds trained together."
+    return _bars(summary, "peak_memory.png", "Peak memory per run", parts, short_bytes, caption)
+
+
+def _bars(
+    summary: Summary,
+    name: str,
+    heading: str,
+    parts: Sequence[tuple[str, str, str]],
+    written: Callable[[float], str],
+    caption: str,
+) -> Plot | None:
+    """Stacked horizontal bars, one per strategy, in the order asked for, with the total at the end of each."""
+    rows = _by_family(summary, [row for row in summary.finished if row.timing(parts[0][0])])
+    if not rows:
+        return None
+    figure = Figure(figsize=(WIDTH, 1.35 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(_title(summary, heading))
+    ends = np.zeros(len(rows))
+    heights = np.arange(len(rows))
+    hatches = ["////" if row.timed_in_groups else "" for row in rows]
+    for field, label, colour in parts:
+        lengths = np.array([spread.mean if (spread := row.timing(field)) else 0.0 for row in rows])
+        if lengths.any():
+            axes.barh(
+                heights,
+                lengths,
+                left=ends,
+                color=colour,
+                hatch=hatches,
+                edgecolor="white",
+                linewidth=0,
+                height=0.7,
+                label=label,
+            )
+        ends += lengths
+    for height, end in zip(heights, ends, strict=True):
+        axes.text(end, height, f" {written(end)}", va="center", fontsize=9.5)
+    axes.set_yticks(heights, [row.label for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1.2 * ends.max())
+    unit, size = _unit(parts[0][0], ends.max())
+    axes.xaxis.set_major_locator(
+        MultipleLocator(size * float(MaxNLocator(5).tick_values(0, ends.max() / size)[1]))
+    )
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / size:g}")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    if len(parts) > 1:
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+    unfinished = [row.label for row in summary.rows if row not in rows and (row.failed or row.missing_seeds)]
+    note = f"Not shown, no finished run: {', '.join(unfinished)}." if unfinished else ""
+    axes.set_xlabel("\n".join([unit, *wrap(note, 60)]))
+    return _finish(figure, name, heading, f"{caption} {note}".strip())
+
+
+def _unit(field: str, largest: float) -> tuple[str, float]:
+    """The unit of an axis that reaches ``largest`` seconds or bytes, and how many of those one unit is."""
+    sizes = {"s": 1, "min": 60, "h": 3600} if field.endswith("seconds") else {"MiB": 2**20, "GiB": 2**30}
+    names = {"s": "seconds", "min": "minutes", "h": "hours"}
+    unit = [name for name, size in sizes.items() if largest >= 2 * size or size == min(sizes.values())][-1]
+    return names.get(unit, unit), float(sizes[unit])
