@@ -129,22 +129,27 @@ class RunProgress:
         self.total_runs = total_runs
         self.finished_runs = 0
         self.title = ""
+        self.phase = ""
         self.last_line = 0.0
         self.overall: TaskID = bars.add_task("all runs", total=total_runs, note=f"0/{total_runs} runs")
         self.current: TaskID | None = None
 
     def begin(self, label: str, seed: int) -> None:
         """A run starts."""
-        self.title = f"{label}, seed {seed}"
+        self.title, self.phase = f"{label}, seed {seed}", ""
         self.last_line = time.monotonic()
         self.current = self.bars.add_task(escape(self.title), total=None, note="preparing")
 
     def step(self, progress: "training.Progress") -> None:
         """A step of the current run is done; passed to the engine as ``on_progress``."""
         loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
-        note = f"step {progress.step}/{progress.total_steps}{loss}"
+        what = "step" if progress.phase == "training" else progress.phase
+        note = f"{what} {progress.step}/{progress.total_steps}{loss}"
         if self.current is not None:
+            if progress.phase != self.phase:
+                self.bars.reset(self.current)  # the time left is worked out anew for each phase
             self.bars.update(self.current, completed=progress.step, total=progress.total_steps, note=note)
+        self.phase = progress.phase
         if not self.console.is_terminal and time.monotonic() - self.last_line > PLAIN_LINE_SECONDS:
             self.last_line = time.monotonic()
             self.console.print(f"  {self.title}: {note}", markup=False)

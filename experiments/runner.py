@@ -22,6 +22,8 @@ import filelock
 from rich.console import Console
 
 from core.engine import Engine, EngineOptions, Outcome
+from core.engine.fit import REFERENCE
+from core.engine.plan import ALL
 from core.errors import InputError
 from core.files import atomic_directory, write_bytes_atomic, write_text_atomic
 from core.strategy import Variant
@@ -93,7 +95,8 @@ def run(experiment: Experiment, console: Console) -> Result:
     """
     started = time.perf_counter()
     variants = _variants(experiment)
-    options = EngineOptions(device=resolve_device(experiment.device), reference=experiment.reference)
+    allowed = REFERENCE if experiment.reference else ALL
+    options = EngineOptions(device=resolve_device(experiment.device), allowed=allowed)
     config = experiment.train_config()
     with tempfile.TemporaryDirectory(prefix="headtohead-") as scratch:
         inputs = find_inputs(experiment, Path(scratch))
@@ -178,8 +181,8 @@ def _announce(plan: Plan, console: Console) -> None:
         "model": f"{inputs.pretrained.name} ({inputs.pretrained.source})",
         "data": f"{dataset.name} ({dataset.source})",
         "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
-        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, {dataset.max_length} tokens, "
-        f"classified at the {config.position.replace('_', ' ')} token",
+        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
+        f"{dataset.max_length} tokens, classified at the {config.position.replace('_', ' ')} token",
         "device": device_name(plan.engine.options.device),
         "seeds": ", ".join(map(str, plan.experiment.seeds)),
         "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),

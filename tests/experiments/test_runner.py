@@ -1,0 +1,283 @@
+"""The runner: runs written whole, finished ones kept, failures and interruptions isolated."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from core.engine import Engine
+from core.errors import InputError
+from experiments import runner
+from experiments.metrics import prediction_metrics
+from experiments.record import HISTORY_COLUMNS, load_experiment
+from experiments.spec import Experiment
+from tests.experiments.tiny import BIASES, FAILS, TINY, use_tiny_demo, write_messages, write_plugin
+from tests.paths import ROOT
+
+
+@dataclass
+class Bench:
+    """A tiny experiment in a folder of its own, and what the terminal showed of its latest run."""
+
+    folder: Path
+    experiment: Experiment
+    shown: str = ""
+
+    def run(self, **changes: Any) -> runner.Result:
+        console = Console(file=io.StringIO(), width=200)
+        try:
+            return runner.run(replace(self.experiment, **changes), console)
+        finally:
+            self.shown = console.file.getvalue()  # type: ignore[attr-defined]
+
+    @property
+    def directory(self) -> Path:
+        return self.experiment.results_dir / "tiny"
+
+    def run_folders(self) -> list[str]:
+        return sorted(path.name for path in (self.directory / "runs").iterdir())
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    use_tiny_demo(monkeypatch, tmp_path / "cache")
+    experiment = Experiment(
+        strategies=("head", "last_block"),
+        model="demo",
+        data=str(write_messages(tmp_path / "messages.tsv")),
+        epochs=1,
+        device="cpu",
+        results_dir=tmp_path / "results",
+        name="tiny",
+    )
+    return Bench(tmp_path, experiment)
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """(label, seed) of every run that is trained from here on."""
+    trained: list[tuple[str, int]] = []
+    watch_fit(monkeypatch, lambda label, seed: trained.append((label, seed)))
+    return trained
+
+
+def watch_fit(monkeypatch: pytest.MonkeyPatch, before: Callable[[str, int], None]) -> None:
+    fit = Engine.fit
+
+    def watched(self: Engine, variant: Any, seed: int, *rest: Any) -> Any:
+        before(variant.label, seed)
+        return fit(self, variant, seed, *rest)
+
+    monkeypatch.setattr(Engine, "fit", watched)
+
+
+def test_an_experiment_leaves_everything_that_is_promised(bench: Bench) -> None:
+    result = bench.run(seeds=(1, 2))
+    assert (result.failed, result.interrupted) == (0, False)
+    loaded = load_experiment(bench.directory)
+    assert [(record.label, record.seed) for record in loaded.records] == [
+        ("head", 1), ("head", 2), ("last_block", 1), ("last_block", 2),
+    ]  # fmt: skip
+    for record in loaded.records:
+        folder = bench.directory / "runs" / record.run_id
+        assert sorted(path.name for path in folder.iterdir()) == ["classifier", "history.csv", "record.json"]
+        assert tuple(pd.read_csv(folder / "history.csv").columns) == HISTORY_COLUMNS
+        assert record.test_predictions is not None and len(record.test_predictions) == 8
+        assert record.train_seconds and record.total_seconds and record.environment["torch"]
+    for name in (
+        "data/train.csv",
+        "data/validation.csv",
+        "data/test.csv",
+        "report.md",
+        "report.html",
+        "summary.csv",
+    ):
+        assert (bench.directory / name).stat().st_size > 0
+    assert len(json.loads((bench.directory / "results.json").read_text())) == 4
+
+
+def test_the_record_agrees_with_its_own_predictions(bench: Bench) -> None:
+    bench.run(strategies=("all_layers",), epochs=3)
+    (record,) = load_experiment(bench.directory).records
+    labels = pd.read_csv(bench.directory / "data" / "test.csv")["Label"].tolist()
+    predictions = record.test_predictions
+    assert predictions is not None
+    agreeing = sum(label == prediction for label, prediction in zip(labels, predictions, strict=True))
+    assert record.test_accuracy == pytest.approx(agreeing / len(labels))
+    assert record.trainable_percent == pytest.approx(100)
+    assert (record.epochs, record.steps, record.examples_seen) == (3, 9, 72)
+
+
+def test_a_finished_run_is_not_run_again_and_this_is_said(bench: Bench, fits: list[tuple[str, int]]) -> None:
+    bench.run()
+    assert fits == [("head", 123), ("last_block", 123)]
+    bench.run()
+    assert len(fits) == 2 and "Nothing to train" in bench.shown
+    bench.run(seeds=(123, 124))
+    assert fits[2:] == [("head", 124), ("last_block", 124)] and "2 finished already" in bench.shown
+
+
+def test_force_does_finished_runs_again(bench: Bench, fits: list[tuple[str, int]]) -> None:
+    bench.run()
+    before = bench.run_folders()
+    bench.run(force=True)
+    assert len(fits) == 4 and bench.run_folders() == before
+
+
+def test_a_failing_strategy_stops_no_other_and_is_tried_again(
+    bench: Bench, fits: list[tuple[str, int]]
+) -> None:
+    plugin = write_plugin(bench.folder / "elsewhere", "fails", FAILS)
+    setup: dict[str, Any] = {"strategies": ("fails", "head"), "plugins": (plugin,)}
+    assert bench.run(**setup).failed == 1
+    failed, good = load_experiment(bench.directory).records
+    assert (failed.status, failed.error) == ("failed", "RuntimeError: this strategy always fails")
+    assert good.ok and failed.test_accuracy is None
+    folder = bench.directory / "runs" / failed.run_id
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "traceback.txt"]
+    assert "in after_step" in (folder / "traceback.txt").read_text()
+    assert "this strategy always fails" in bench.shown and "this strategy always fails" in report(bench)
+    bench.run(**setup)
+    assert fits == [("fails", 123), ("head", 123), ("fails", 123)]
+
+
+def test_ctrl_c_keeps_what_is_finished_and_a_rerun_continues(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(label: str, seed: int) -> None:
+        if label == "last_block":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        watch_fit(patched, interrupt)
+        assert bench.run().interrupted
+    assert "the same command continues" in bench.shown and "1 of 2 runs" in bench.shown
+    assert [name.split("-")[0] for name in bench.run_folders()] == ["head"]
+    assert "head" in report(bench)
+    trained: list[str] = []
+    watch_fit(monkeypatch, lambda label, seed: trained.append(label))
+    assert not bench.run().interrupted
+    assert trained == ["last_block"]
+
+
+def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str, int]]) -> None:
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    body = FAILS.replace('raise RuntimeError("this strategy always fails")', kill)
+    plugin = write_plugin(bench.folder / "elsewhere", "dies", body)
+    code = (
+        "import sys, run_all; from core import model;"
+        f"model.CONFIGS['demo'] = model.GPTConfig(**{TINY!r}); sys.exit(run_all.main(sys.argv[1:]))"
+    )
+    argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.experiment.data,
+            "--epochs", "1", "--device", "cpu", "--name", "tiny", "--results-dir", bench.experiment.results_dir]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, argv)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [name[:5] for name in bench.run_folders()] == [".dies", "head-"]
+    write_plugin(bench.folder / "elsewhere", "dies", BIASES)
+    assert bench.run(strategies=("head", "dies"), plugins=(plugin,)).failed == 0
+    assert fits == [("dies", 123)]
+    assert [name[:5] for name in bench.run_folders()] == ["dies-", "head-"]
+
+
+def test_two_processes_do_not_write_the_same_experiment(bench: Bench) -> None:
+    bench.directory.mkdir(parents=True)
+    with (
+        filelock.FileLock(bench.directory / runner.LOCK_FILE),
+        pytest.raises(InputError, match="another process"),
+    ):
+        bench.run()
+    assert [path.name for path in bench.directory.iterdir()] in ([], [runner.LOCK_FILE])
+    assert bench.run().failed == 0
+
+
+def test_a_plugin_from_outside_runs_and_is_in_the_report(bench: Bench) -> None:
+    assert len(BIASES.splitlines()) <= 20
+    plugin = write_plugin(bench.folder / "elsewhere", "biases", BIASES)
+    assert bench.run(strategies=("head", "biases"), plugins=(plugin,)).failed == 0
+    assert "biases" in report(bench)
+    record = load_experiment(bench.directory).records[1]
+    dim = TINY["emb_dim"]
+    assert record.trainable_params == TINY["n_layers"] * (4 * dim + 4 * dim + dim) + 2 * dim + 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch_size": 1000}, "--batch-size 1000"),
+        ({"strategies": ("haed",)}, "did you mean 'head'"),
+        ({"settings": ("lora.r=4",)}, "no strategy 'lora'"),
+        ({"data": "nowhere.tsv"}, "nowhere.tsv"),
+        ({"max_length": 65}, "64"),
+        ({"plugins": (Path("nowhere.py"),), "strategies": ("nowhere",)}, "nowhere.py"),
+        ({"device": "cuda:99"}, "--device cuda:99"),
+    ],
+)
+def test_what_makes_the_experiment_impossible_writes_nothing(
+    bench: Bench, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        bench.run(**changes)
+    assert not bench.experiment.results_dir.exists()
+
+
+def test_a_plugin_that_cannot_be_imported_shows_its_own_traceback(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = write_plugin(bench.folder / "elsewhere", "broken", "import no_such_module_anywhere\n")
+    with pytest.raises(InputError, match="ModuleNotFoundError"):
+        bench.run(strategies=("broken",), plugins=(plugin,))
+    assert "broken.py" in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written_are_an_error(bench: Bench) -> None:
+    blocked = bench.folder / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        bench.run(results_dir=blocked)
+
+
+def test_report_again_needs_an_experiment_that_exists(bench: Bench) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with pytest.raises(InputError, match="none"):
+        runner.report_again(bench.experiment.results_dir, None, console)
+    bench.run(strategies=("head",))
+    (bench.directory / "report.md").unlink()
+    runner.report_again(bench.experiment.results_dir, None, console)
+    assert "head" in report(bench)
+    with pytest.raises(InputError, match="tiny"):
+        runner.report_again(bench.experiment.results_dir, "other", console)
+
+
+def test_metrics_of_two_classes_are_those_of_class_1() -> None:
+    metrics = prediction_metrics([1, 1, 1, 0], [1, 1, 0, 1], 2)
+    assert metrics["test_precision"] == pytest.approx(2 / 3)
+    assert metrics["test_recall"] == pytest.approx(2 / 3)
+    assert metrics["test_confusion"] == [[0, 1], [1, 2]]
+
+
+def test_a_precision_that_does_not_exist_is_null_not_zero() -> None:
+    metrics = prediction_metrics([1, 0, 0], [0, 0, 0], 2)
+    assert metrics["test_precision"] is None
+    assert (metrics["test_recall"], metrics["test_f1"]) == (0, 0)
+
+
+def test_metrics_of_more_classes_are_means_over_the_classes() -> None:
+    metrics = prediction_metrics([0, 1, 2, 2], [0, 1, 2, 0], 3)
+    assert metrics["test_recall"] == pytest.approx((1 + 1 + 0.5) / 3)
+    assert metrics["test_precision"] == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+def report(bench: Bench) -> str:
+    return (bench.directory / "report.md").read_text(encoding="utf-8")
