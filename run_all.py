@@ -15,6 +15,7 @@ from core.errors import InputError
 from experiments import spec
 
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+PLAIN_WIDTH = 110
 EXAMPLES = """\
 examples:
   python run_all.py                                       the chapter's strategies, GPT-2 124M, SMS spam
@@ -171,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    # rich takes 80 columns where there is no terminal; the comparison needs a few more.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if arguments.list:
         from experiments.console import print_catalogue
         from strategies._catalogue import read_catalogue

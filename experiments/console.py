@@ -223,7 +223,10 @@ def print_end(
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
     for name, path in paths.items():
-        grid.add_row(name, Text(str(path)))
+        if path.parent == directory:
+            grid.add_row(name, Text(str(path)))
+    for folder in dict.fromkeys(path.parent for path in paths.values() if path.parent != directory):
+        grid.add_row(folder.name, Text(str(folder)))
     if seconds is not None:
         grid.add_row("total time", short_seconds(seconds))
     console.print(grid)

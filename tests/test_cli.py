@@ -111,7 +111,9 @@ def test_without_weights_and_data_the_demo_runs_and_says_so(
         "network",
     ):
         assert words in shown
-    assert "DEMO" in (folder / "results" / "demo-demo" / "report.md").read_text(encoding="utf-8")
+    results = folder / "results" / "demo-demo"
+    assert "DEMO" in (results / "report.md").read_text(encoding="utf-8")
+    assert list((results / "plots").glob("*.png"))
 
 
 def test_each_of_model_and_data_falls_back_on_its_own(

@@ -21,9 +21,9 @@ def plugin(folder: Path, body: str, name: str = "mine") -> Path:
 
 
 def rendered(plugins: list[Path], width: int = 110) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    print_catalogue(console, read_catalogue(plugins))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    file = io.StringIO()
+    print_catalogue(Console(file=file, width=width), read_catalogue(plugins))
+    return file.getvalue()
 
 
 def test_every_strategy_file_is_listed_and_readable() -> None:
