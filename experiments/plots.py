@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,7 +38,7 @@ FAMILY_LOOKS = (
     (SKY, "P"),
     (GREY, "X"),
 )
-STYLE = {
+STYLE: Any = {
     "font.size": 10.5, "axes.titlesize": 11.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.spines.right": False, "axes.spines.top": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
     "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
@@ -62,8 +63,6 @@ class Plot:
 
 def draw_all(summary: Summary) -> list[Plot]:
     """Every plot that the experiment has data for, in the report's order."""
-    import matplotlib
-
     with matplotlib.rc_context(STYLE):
         drawn = [draw(summary) for draw in (_against_parameters, _forest, _loss, _accuracy, _time, _memory)]
     return [plot for plot in drawn if plot is not None]
@@ -219,7 +218,7 @@ def _least_crowded(axes: Axes, note: Annotation, taken: Sequence[Bbox]) -> Bbox:
     """Move ``note`` to the candidate place with the least overlap, near ones first; returns the box it covers."""
     inside = axes.get_window_extent()
     chosen, least = None, np.inf
-    for distance in (0, 12, 24, 38, 54, 72, 92):
+    for distance in (0, 8, 12, 18, 24, 38, 54, 72, 92, 120):
         for across, align in ((7, "left"), (-7, "right"), (0, "center")):
             for up in {distance, -distance}:
                 if align == "center" and distance == 0:
@@ -227,7 +226,7 @@ def _least_crowded(axes: Axes, note: Annotation, taken: Sequence[Bbox]) -> Bbox:
                 note.set(position=(across, up), ha=align)
                 box = note.get_window_extent()
                 outside = box.width * box.height - _overlap(box, inside)
-                cost = sum(_overlap(box, other) for other in taken) + 3 * outside + 0.4 * distance
+                cost = 20 * (sum(_overlap(box, other) for other in taken) + outside) + distance
                 if cost < least:
                     chosen, least = (across, up, align, box), cost
     assert chosen is not None
@@ -495,7 +494,7 @@ def _bars(
             )
         ends += lengths
     for height, end in zip(heights, ends, strict=True):
-        axes.text(end, height, f" {written(end)}", va="center", fontsize=9.5)
+        axes.text(float(end), float(height), f" {written(end)}", va="center", fontsize=9.5)
     axes.set_yticks(heights, [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.2 * ends.max())

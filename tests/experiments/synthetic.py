@@ -214,7 +214,7 @@ def _finished(made: Made, seed: int, labels: np.ndarray, difficulty: np.ndarray)
 
 def _history(made: Made, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng([seed, 1, *made.label.encode()])
-    rows = []
+    rows: list[tuple[float | None, ...]] = []
     floor = 1.05 - made.skill
     for step in range(0, EPOCHS * STEPS_PER_EPOCH, 50):
         loss = floor + (2.2 - floor) * np.exp(-step / 90)
@@ -233,4 +233,4 @@ def _history(made: Made, seed: int) -> pd.DataFrame:
         "train_accuracy",
         "validation_accuracy",
     ]
-    return pd.DataFrame(sorted(rows, key=lambda row: row[0]), columns=names)
+    return pd.DataFrame(rows, columns=names).sort_values("step", ignore_index=True)

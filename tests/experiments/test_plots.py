@@ -1,18 +1,18 @@
 """Plots: every one is drawn from what is there, at a size that can be read, with labels that do not overlap."""
 
 import io
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from experiments import plots
-from experiments.plots import PLOT_FILES, draw_all
+from experiments.plots import PLOT_FILES, Plot, draw_all
 from experiments.record import load_experiment
 from experiments.statistics import Summary, summarise
 from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
@@ -22,49 +22,65 @@ def summary_of(directory: Path, *args: object, **options: object) -> Summary:
     return summarise(load_experiment(write_synthetic(directory, *args, **options)))  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
-    """The figures that draw_all makes, by file name, kept while they are still objects."""
-    kept: dict[str, Figure] = {}
+@dataclass
+class Drawn:
+    """Plots with the figures they were saved from, by file name, kept while they are still objects."""
+
+    summary: Summary
+    plots: list[Plot]
+    figures: dict[str, Figure]
+
+
+def draw(summary: Summary) -> Drawn:
+    figures: dict[str, Figure] = {}
     finish = plots._finish
 
-    def keep(figure: Figure, name: str, heading: str, caption: str) -> plots.Plot:
-        kept[name] = figure
+    def keep(figure: Figure, name: str, heading: str, caption: str) -> Plot:
+        figures[name] = figure
         return finish(figure, name, heading, caption)
 
-    monkeypatch.setattr(plots, "_finish", keep)
-    return kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_finish", keep)
+        return Drawn(summary, draw_all(summary), figures)
 
 
-def test_every_plot_is_a_wide_enough_picture_with_content(tmp_path: Path) -> None:
-    drawn = draw_all(summary_of(tmp_path / "x"))
-    assert sorted(plot.name for plot in drawn) == sorted(PLOT_FILES)
-    for plot in drawn:
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    return draw(summary_of(tmp_path_factory.mktemp("four") / "x", demo=True))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """Thirty strategies, of which dora failed."""
+    directory = tmp_path_factory.mktemp("many") / "x"
+    return draw(summary_of(directory, thirty(), failed={("dora", 123): "boom"}))
+
+
+def test_every_plot_is_a_wide_enough_picture_with_content(four: Drawn) -> None:
+    assert sorted(plot.name for plot in four.plots) == sorted(PLOT_FILES)
+    for plot in four.plots:
         picture = Image.open(io.BytesIO(plot.png)).convert("L")
         assert picture.width == plots.WIDTH * plots.DPI
         assert len(np.unique(np.asarray(picture))) > 20, plot.name
         assert plot.caption
 
 
-@pytest.mark.parametrize("strategies", [FOUR, thirty()], ids=["four", "thirty"])
-def test_labels_beside_points_do_not_overlap(
-    tmp_path: Path, figures: dict[str, Figure], strategies: tuple[Made, ...]
-) -> None:
-    summary = summary_of(tmp_path / "x", strategies)
-    draw_all(summary)
-    axes: Axes = figures["accuracy_vs_parameters.png"].axes[0]
-    notes = [each for each in axes.texts if isinstance(each, Annotation) and each.get_text()]
-    expected = {made.label for made in strategies} if len(strategies) == 4 else set(summary.pareto)
-    assert {note.get_text() for note in notes} == expected
-    frame = figures["accuracy_vs_parameters.png"].bbox
-    boxes = [note.get_window_extent() for note in notes]
+@pytest.mark.parametrize("name", ["four", "many"])
+def test_labels_beside_points_do_not_overlap(name: str, request: pytest.FixtureRequest) -> None:
+    drawn: Drawn = request.getfixturevalue(name)
+    figure = drawn.figures["accuracy_vs_parameters.png"]
+    figure.draw_without_rendering()  # measured at the figure's own resolution, no longer at the file's
+    notes = [each for each in figure.axes[0].texts if isinstance(each, Annotation) and each.get_text()]
+    expected = [made.label for made in FOUR] if name == "four" else drawn.summary.pareto
+    assert sorted(note.get_text() for note in notes) == sorted(expected)
+    boxes = [Text.get_window_extent(note) for note in notes]
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    frame = figure.bbox
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and box.y1 <= frame.y1 for box in boxes)
 
 
-def test_the_legend_lies_outside_the_data(tmp_path: Path, figures: dict[str, Figure]) -> None:
-    draw_all(summary_of(tmp_path / "x", thirty()))
-    for name, figure in figures.items():
+def test_the_legend_lies_outside_the_data(many: Drawn) -> None:
+    for name, figure in many.figures.items():
         for legend in figure.legends:
             box = legend.get_window_extent()
             assert not any(
@@ -73,39 +89,35 @@ def test_the_legend_lies_outside_the_data(tmp_path: Path, figures: dict[str, Fig
         assert all(axes.get_legend() is None for axes in figure.axes)
 
 
-def test_the_forest_names_every_finished_strategy(tmp_path: Path, figures: dict[str, Figure]) -> None:
-    draw_all(summary_of(tmp_path / "x", thirty(), failed={("dora", 123): "boom"}))
-    axes = figures["test_accuracy.png"].axes[0]
+def test_the_forest_names_every_finished_strategy(many: Drawn) -> None:
+    axes = many.figures["test_accuracy.png"].axes[0]
     assert {tick.get_text() for tick in axes.get_yticklabels()} == {made.label for made in thirty()} - {
         "dora"
     }
 
 
-def test_training_is_solid_and_validation_dash_dotted(tmp_path: Path, figures: dict[str, Figure]) -> None:
-    draw_all(summary_of(tmp_path / "x"))
+def test_training_is_solid_and_validation_dash_dotted(four: Drawn) -> None:
     for name in ("loss.png", "accuracy.png"):
-        panel = figures[name].axes[0]
+        panel = four.figures[name].axes[0]
         styles = {line.get_label(): line.get_linestyle() for line in panel.get_lines()}
         assert styles == {"training": "-", "validation": "-."}
         above = panel.child_axes[0]
         assert (panel.get_title(loc="left"), above.get_xlabel()) == ("head", "examples seen")
 
 
-def test_with_seeds_there_is_a_thin_line_for_each(tmp_path: Path, figures: dict[str, Figure]) -> None:
-    draw_all(summary_of(tmp_path / "x", FOUR[:1], (1, 2, 3)))
-    assert len(figures["loss.png"].axes[0].get_lines()) == 2 * (3 + 1)
+def test_with_seeds_there_is_a_thin_line_for_each(tmp_path: Path) -> None:
+    drawn = draw(summary_of(tmp_path / "x", FOUR[:1], (1, 2, 3)))
+    assert len(drawn.figures["loss.png"].axes[0].get_lines()) == 2 * (3 + 1)
 
 
-def test_failed_runs_are_named_and_not_drawn(tmp_path: Path) -> None:
-    drawn = {plot.name: plot for plot in draw_all(summary_of(tmp_path / "x", failed={("lora", 123): "boom"}))}
-    assert "no finished run: lora" in drawn["train_time.png"].caption
+def test_failed_runs_are_named_and_not_drawn(many: Drawn) -> None:
+    captions = {plot.name: plot.caption for plot in many.plots}
+    assert "no finished run: dora" in captions["train_time.png"]
 
 
-def test_demo_is_said_in_every_title(tmp_path: Path, figures: dict[str, Figure]) -> None:
-    draw_all(summary_of(tmp_path / "x", demo=True))
-    for name, figure in figures.items():
-        heading = figure.get_suptitle() or figure.axes[0].get_title(loc="left")
-        assert "DEMO" in heading, name
+def test_demo_is_said_in_every_title(four: Drawn) -> None:
+    for name, figure in four.figures.items():
+        assert "DEMO" in (figure.get_suptitle() or figure.axes[0].get_title(loc="left")), name
 
 
 def test_nothing_finished_gives_no_plot(tmp_path: Path) -> None:

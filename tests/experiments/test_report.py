@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from core.errors import InputError
+from experiments import report
+from experiments.plots import Plot
 from experiments.record import load_experiment, load_record, run_directory, save_record
 from experiments.report import escape_markdown, fenced, write_report
 from experiments.statistics import summarise
@@ -19,6 +21,20 @@ from experiments.wording import answer, listed, short_bytes, short_count, short_
 from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 
 NASTY = "Boom: <script>alert('x')</script> | a `tick` & more\n```\nsecond line"
+
+
+@pytest.fixture(autouse=True)
+def quick_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots have tests of their own: here two small pictures stand for them, except where a test says otherwise."""
+    if "real_plots" not in request.fixturenames:
+        names = ("accuracy_vs_parameters.png", "loss.png")
+        pictures = [Plot(name, "A heading", "What it shows.", b"picture") for name in names]
+        monkeypatch.setattr(report, "draw_all", lambda summary: pictures)
+
+
+@pytest.fixture
+def real_plots() -> None:
+    """Ask for this to have the report drawn in full."""
 
 
 def report_of(directory: Path, *args: object, **options: object) -> tuple[str, str]:
@@ -51,7 +67,7 @@ class Rows(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def test_everything_is_written_and_nothing_half(tmp_path: Path) -> None:
+def test_everything_is_written_and_nothing_half(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x")
     paths = write_report(directory)
     assert {"summary.csv", "results.json", "report.md", "report.html", "plots/loss.png"} <= set(paths)
@@ -61,8 +77,8 @@ def test_everything_is_written_and_nothing_half(tmp_path: Path) -> None:
     assert list(pd.read_csv(paths["summary.csv"])["label"]) == [made.label for made in FOUR]
 
 
-def test_the_report_is_a_pure_function_of_the_folder(tmp_path: Path) -> None:
-    directory = write_synthetic(tmp_path / "x")
+def test_the_report_is_a_pure_function_of_the_folder(tmp_path: Path, real_plots: None) -> None:
+    directory = write_synthetic(tmp_path / "x", FOUR[:2])
     first = {name: path.read_bytes() for name, path in write_report(directory).items()}
     assert first == {name: path.read_bytes() for name, path in write_report(directory).items()}
 
@@ -157,7 +173,7 @@ def test_the_demo_says_so_first(tmp_path: Path) -> None:
     assert "DEMO" not in report_of(tmp_path / "y")[0]
 
 
-def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path, real_plots: None) -> None:
     page, _ = report_of(tmp_path / "x")
     assert (
         not re.search(r"(src|href)=\"(?!data:|#)", page) and "<script" not in page and "@import" not in page
@@ -179,12 +195,12 @@ def test_a_worse_than_chance_best_is_called_so(tmp_path: Path) -> None:
     assert any("always naming the most frequent class" in sentence for sentence in answer(summary))
 
 
-def test_only_failures_still_make_a_report(tmp_path: Path) -> None:
+def test_only_failures_still_make_a_report(tmp_path: Path, real_plots: None) -> None:
     page, text = report_of(tmp_path / "x", FOUR[:1], failed={("head", 123): "boom"})
     assert "No run finished" in page and "1 run failed" in text
 
 
-def test_a_plot_that_no_longer_applies_is_removed(tmp_path: Path) -> None:
+def test_a_plot_that_no_longer_applies_is_removed(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x", FOUR[:2])
     write_report(directory)
     for history in directory.rglob("history.csv"):
