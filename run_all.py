@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from core.errors import InputError
 from experiments import spec
+from strategies import DEFAULT
 
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 PLAIN_WIDTH = 110
@@ -75,7 +76,7 @@ def _add_what(group: "argparse._ArgumentGroup") -> None:
         "--strategies",
         metavar="LIST",
         help="strategies separated by commas; NAME@FIELD=VALUE+FIELD=VALUE sets hyperparameters "
-        "(default: head,last_block,all_layers,lora)",
+        f"(default: {','.join(DEFAULT)})",
     )
     group.add_argument(
         "--set",

@@ -85,8 +85,8 @@ def print_demo(console: Console, parts: Sequence[str], missing: Sequence[str]) -
         text += f"\n\nNot found: {reason}."
     if missing:
         text += (
-            "\n\nFor the real comparison: run again with a network, or with --weights-dir DIR (a folder with "
-            "OpenAI's checkpoint) and --data FILE (the file SMSSpamCollection, or your own labelled texts)."
+            "\n\nWith a network, or with --weights-dir DIR and --data FILE, the same command runs the real "
+            "comparison; --model demo --data demo asks for the demo outright."
         )
     console.print(Panel(Text(text), title="[bold]DEMO[/bold]", border_style="yellow"))
 
