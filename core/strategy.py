@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -81,12 +81,54 @@ class Strategy(ABC):
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """What a baseline says of some messages.
+
+    Attributes:
+        logits: (M, C) log-probabilities or other scores whose softmax are the class probabilities.
+        parameters: how many numbers were fitted.
+    """
+
+    logits: Tensor
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(ABC):
+    """A row of the comparison that does not train the GPT: fitted in one go, on texts or on frozen features."""
+
+    family: ClassVar[str] = "baselines"
+    reads: ClassVar[Literal["texts", "features"]] = "texts"
+
+    @abstractmethod
+    def fit_predict(self, train: Any, labels: Tensor, others: Any, n_classes: int, seed: int) -> Prediction:
+        """Fit on the training split and score other messages.
+
+        Args:
+            train: N texts (list of str), or features (N, D) where ``reads`` is "features": the pretrained model's
+                hidden states behind the final norm, at the position at which a classifier reads.
+            labels: (N,) classes of ``train``.
+            others: M texts, or features (M, D), to be scored; those of train may be among them.
+            n_classes: C.
+            seed: for whatever is random.
+        """
+
+    @classmethod
+    def describe(cls) -> str:
+        """The first line of the docstring: what is fitted, in one sentence."""
+        return (inspect.getdoc(cls) or cls.__name__).splitlines()[0]
+
+
+Method = Strategy | Baseline
+
+
+@dataclass(frozen=True)
 class Variant:
     """One configured strategy and where it comes from: enough to build it again in another process."""
 
     name: str
     label: str
-    strategy: Strategy
+    strategy: Method
     plugin: Path | None = None
 
 
@@ -112,27 +154,27 @@ def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def strategy_class_of(module: ModuleType) -> type[Strategy]:
-    """The one Strategy class that ``module`` defines; InputError where there is none or more than one."""
+def strategy_class_of(module: ModuleType) -> type[Method]:
+    """The one Strategy or Baseline class that ``module`` defines; InputError where there is none, or several."""
     found = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Strategy) and value.__module__ == module.__name__
+        if inspect.isclass(value) and issubclass(value, Strategy | Baseline) and value.__module__ == module.__name__
     ]
     if len(found) != 1:
         names = ", ".join(value.__name__ for value in found) or "none"
         raise InputError(
-            f"{module.__file__} must define exactly one subclass of core.strategy.Strategy (found: {names})"
+            f"{module.__file__} must define exactly one subclass of core.strategy.Strategy or Baseline (found: {names})"
         )
     return found[0]
 
 
-def load_module(name: str) -> type[Strategy]:
+def load_module(name: str) -> type[Method]:
     """The strategy class of an importable module; an error inside the file keeps its own traceback."""
     return strategy_class_of(importlib.import_module(name))
 
 
-def load_file(path: Path) -> type[Strategy]:
+def load_file(path: Path) -> type[Method]:
     """The strategy class of a file outside the packages (``--plugin FILE``).
 
     Raises:

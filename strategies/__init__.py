@@ -15,7 +15,7 @@ from typing import Any, Literal
 from core.errors import InputError
 
 if typing.TYPE_CHECKING:
-    from core.strategy import Strategy, Variant
+    from core.strategy import Method, Variant
 
 FOLDER = Path(__file__).parent
 DEFAULT = ("head", "last_block", "all_layers", "lora")
@@ -63,7 +63,7 @@ def build_variants(
     return variants
 
 
-def configure(base: "Strategy", values: Mapping[str, str], name: str) -> "Strategy":
+def configure(base: "Method", values: Mapping[str, str], name: str) -> "Method":
     """``base`` with fields set from text, each checked against the type it is annotated with."""
     types_of = {field.name: _annotation(type(base), field.name) for field in fields(base)}
     parsed: dict[str, Any] = {}
