@@ -87,7 +87,7 @@ def _by_family(summary: Summary, rows: Sequence[StrategySummary]) -> list[Strate
     return sorted(rows, key=lambda row: summary.families.index(row.family))
 
 
-# --- test accuracy ------------------------------------------------------------------------------------------------
+# --- test accuracy --------------------------------------------------------------------------------------
 
 
 def _against_parameters(summary: Summary) -> Plot | None:
@@ -321,7 +321,7 @@ def _accuracy_words(row: StrategySummary) -> str:
     return f"{100 * spread.mean:.1f}" + (f" ± {100 * spread.sd:.1f}" if spread.sd is not None else "")
 
 
-# --- curves -------------------------------------------------------------------------------------------------------
+# --- curves ---------------------------------------------------------------------------------------------
 
 
 def _loss(summary: Summary) -> Plot | None:
@@ -392,6 +392,9 @@ def _curve_panel(panel: Axes, label: str, tables: "list[pd.DataFrame]", measure:
 def _curve_limits(panels: np.ndarray, histories: "dict[str, list[pd.DataFrame]]", measure: str) -> None:
     """One scale for all panels; a curve far above the others leaves the frame, and its panel says how high it goes."""
     names = [f"train_{measure}", f"validation_{measure}"]
+    last = max(float(table["epoch"].max()) for tables in histories.values() for table in tables)
+    panels[0, 0].set_xlim(0, 1.03 * last)
+    panels[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=last >= 2))
     peaks = {
         label: max(float(np.nanmax(table[names])) for table in tables) for label, tables in histories.items()
     }
@@ -441,7 +444,7 @@ def _conversions(
     return (lambda epochs: epochs * ratio), (lambda examples: examples / ratio)
 
 
-# --- cost ---------------------------------------------------------------------------------------------------------
+# --- cost -----------------------------------------------------------------------------------------------
 
 
 def _time(summary: Summary) -> Plot | None:

@@ -146,7 +146,7 @@ def _contents(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
     }
 
 
-# --- the comparison table -----------------------------------------------------------------------------------------
+# --- the comparison table -------------------------------------------------------------------------------
 
 
 def headings(summary: Summary) -> list[str]:
@@ -229,7 +229,7 @@ def _legend(summary: Summary) -> list[str]:
     return sentences
 
 
-# --- the rest -----------------------------------------------------------------------------------------------------
+# --- the rest -------------------------------------------------------------------------------------------
 
 
 def _confusion(row: StrategySummary) -> Confusion | None:

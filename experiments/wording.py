@@ -50,9 +50,10 @@ def _ties(summary: Summary, best: StrategySummary) -> list[str]:
         if row.label in summary.leaders and row.test_accuracy != best.test_accuracy
     ]
     beaten = [row.label for row in others if row.label not in summary.leaders]
+    chance = "beyond chance" if summary.several_seeds else "beyond chance in the choice of test messages"
     if summary.clear_winner:
         return [
-            f"It is better than {'the other one' if len(beaten) == 1 else 'every other strategy'} beyond chance."
+            f"It is better than {'the other one' if len(beaten) == 1 else 'every other strategy'} {chance}."
         ]
     sentences = (
         [f"On these messages {best.label} is not distinguishable from {listed(tied, 6)}."] if tied else []
@@ -60,9 +61,9 @@ def _ties(summary: Summary, best: StrategySummary) -> list[str]:
     if beaten:
         return [
             *sentences,
-            f"{listed(beaten, 6)} {'is' if len(beaten) == 1 else 'are'} below it beyond chance.",
+            f"{listed(beaten, 6)} {'is' if len(beaten) == 1 else 'are'} below it {chance}.",
         ]
-    return [*sentences, "None of the others is below it beyond chance."]
+    return [*sentences, f"None of the others is below it {chance}."]
 
 
 def _chance(summary: Summary, best: StrategySummary) -> list[str]:
@@ -240,7 +241,7 @@ def certainty(summary: Summary) -> list[str]:
     return sentences
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------------
 
 
 def percent(fraction: float | None) -> str:
