@@ -228,8 +228,8 @@ def certainty(summary: Summary) -> list[str]:
     if pairs:
         sentences.append(
             "Strategies are compared message by message (McNemar's exact test for one seed; for several also a t test over "
-            f"seeds and messages, the larger p-value counts), corrected for all {pairs} {plural('pair', pairs)} after Holm: "
-            f"“beyond chance” means a corrected p-value below {1 - LEVEL:.2f}. Not distinguishable is not the same as equal."
+            f"seeds and messages, the larger p-value counts), {f'corrected for all {pairs} pairs after Holm' if pairs > 1 else 'a single pair'}: "
+            f"“beyond chance” means a p-value below {1 - LEVEL:.2f}. Not distinguishable is not the same as equal."
         )
     if summary.unpaired:
         sentences.append(
