@@ -1,0 +1,53 @@
+"""A small model and a small data set for tests that need real training but no real size."""
+
+import hashlib
+from functools import lru_cache
+
+import torch
+
+from core import sources
+from core.data import Dataset, Split, encode_texts
+from core.model import GPTConfig, GPTModel
+from core.weights import Pretrained
+
+CONFIG = GPTConfig(vocab_size=50257, context_length=64, emb_dim=32, n_layers=3, n_heads=4)
+
+
+def pretrained(config: GPTConfig = CONFIG, spread: float = 0.1, drop_rate: float = 0.0) -> Pretrained:
+    """Random weights of a given spread: larger than GPT-2's, so that every path through the model matters."""
+    return _Random("random", config, hashlib.sha256(repr(config).encode()).hexdigest(), None, "random", True)
+
+
+class _Random(Pretrained):
+    def build(self) -> GPTModel:
+        return random_model(self.config)
+
+
+def random_model(config: GPTConfig = CONFIG) -> GPTModel:
+    """The same random model at every call; torch's own generator is left alone."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.random.fork_rng():
+        model = GPTModel(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            center = 1.0 if name.endswith("scale") else 0.0
+            parameter.copy_(center + 0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+@lru_cache
+def dataset(rows: int = 96, max_length: int = 24) -> Dataset:
+    """Some messages of the demo corpus, with a few that occur twice, split 60 / 15 / 25."""
+    lines = sources.find("demo", download=False).content.decode("utf-8").splitlines()[: rows - 4]
+    pairs = [line.split("\t", 1) for line in lines]
+    pairs += pairs[:4]
+    first, second = int(0.6 * rows), int(0.75 * rows)
+    splits = [_split(part, max_length) for part in (pairs[:first], pairs[first:second], pairs[second:])]
+    return Dataset("small", "part of the demo corpus", ("ham", "spam"), *splits, max_length, "0" * 64, {}, True, 4)
+
+
+def _split(pairs: list[list[str]], max_length: int) -> Split:
+    texts = tuple(text for _, text in pairs)
+    token_ids, last_position = encode_texts(texts, max_length)
+    labels = torch.tensor([int(label == "spam") for label, _ in pairs])
+    return Split(texts, token_ids, last_position, labels)
