@@ -51,6 +51,10 @@ class Strategy(ABC):
 
     family: ClassVar[str] = "other"
     trains_head: ClassVar[bool] = True
+    # Whether the model still computes the pretrained model's logits right after apply.
+    starts_at_pretrained: ClassVar[bool] = True
+    # Whether merge() is implemented.
+    merges: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, model: GPTModel) -> None:
@@ -73,6 +77,10 @@ class Strategy(ABC):
     def low_rank(self, model: GPTModel) -> dict[nn.Module, LowRank]:
         """Inserted layers of which :class:`LowRank` is true; nothing need be declared."""
         return {}
+
+    def merge(self, model: GPTModel) -> None:
+        """Fold what :meth:`apply` inserted into the weights, in place: a plain GPTModel with the same logits is left."""
+        raise InputError(f"{type(self).__name__} cannot be merged into a plain GPTModel; keep its adapters")
 
     @classmethod
     def describe(cls) -> str:
