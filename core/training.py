@@ -15,7 +15,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from core.data import Dataset
 from core.errors import InputError, TrainingError
@@ -24,7 +25,7 @@ from core.strategy import Strategy
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-Loaders = dict[SplitName, DataLoader[tuple[Tensor, ...]]]
+Loaders = dict[SplitName, DataLoader[int]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,16 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Finish:
+    """The end: the batches of rows of each split for the final accuracies (train without its partial batch)."""
+
+    batches: dict[SplitName, list[Tensor]]
+
+
+Event = Step | Measure | Finish
+
+
+@dataclass(frozen=True)
 class HistoryRow:
     """One measurement during training; None where that quantity was not measured."""
 
@@ -90,6 +101,7 @@ class History:
     rows: list[HistoryRow] = field(default_factory=list)
     steps: int = 0
     examples_seen: int = 0
+    final_batches: dict[SplitName, list[Tensor]] = field(default_factory=dict)
 
 
 class Forward(Protocol):
@@ -138,21 +150,38 @@ def row_loaders(dataset: Dataset, batch_size: int) -> Loaders:
         raise InputError(f"--batch-size {batch_size}: the training split has {rows} rows; use at most {rows}")
     return {
         name: DataLoader(
-            TensorDataset(torch.arange(len(getattr(dataset, name)))),
+            _RowNumbers(len(getattr(dataset, name))),
             batch_size=batch_size,
             shuffle=name == "train",
             drop_last=name == "train",
+            collate_fn=torch.tensor,
         )
         for name in SPLITS
     }
 
 
-def batches_of(loader: Iterable[tuple[Tensor, ...]], limit: int | None = None) -> list[Tensor]:
+class _RowNumbers(TorchDataset[int]):
+    """The numbers 0 .. N-1 as a data set, so that a DataLoader draws row numbers."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __getitems__(self, indices: list[int]) -> list[int]:
+        return indices
+
+
+def batches_of(loader: Iterable[Tensor], limit: int | None = None) -> list[Tensor]:
     """The row numbers of a loader's first ``limit`` batches (all by default); draws as iterating it does."""
-    return [rows for (rows,) in islice(loader, limit)]
+    return list(islice(loader, limit))
 
 
-def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Step | Measure]:
+def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Event]:
     """What the book's loop does, in its order, drawing from torch's generator when it does.
 
     Lazily: whatever else draws from the generator during a step (dropout, for example) comes at its place.
@@ -160,7 +189,7 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Step | Measure]:
     steps_per_epoch = len(loaders["train"])
     moment = Moment(-1, 0.0, 0)
     for epoch in range(config.epochs):
-        for (rows,) in loaders["train"]:
+        for rows in loaders["train"]:
             step = moment.step + 1
             moment = Moment(step, (step + 1) / steps_per_epoch, moment.examples_seen + len(rows))
             yield Step(rows, moment)
@@ -168,6 +197,7 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Step | Measure]:
                 yield _measure("loss", loaders, config, moment)
         moment = Moment(moment.step, float(epoch + 1), moment.examples_seen)
         yield _measure("accuracy", loaders, config, moment)
+    yield Finish({name: batches_of(loaders[name]) for name in SPLITS})
 
 
 def _measure(quantity: Literal["loss", "accuracy"], loaders: Loaders, config: TrainConfig, moment: Moment) -> Measure:
@@ -200,6 +230,15 @@ def measure(forward: Forward, event: Measure) -> HistoryRow:
     return HistoryRow(event.moment.step, event.moment.epoch, event.moment.examples_seen, **values)
 
 
+def check_finite(loss: float, step: int) -> None:
+    """TrainingError, with the step, where a loss is not finite."""
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the training loss became {loss} at step {step}; a smaller learning rate may help "
+            "(--set NAME.learning_rate=...)"
+        )
+
+
 class LossWatch:
     """Collects the losses of steps and stops the run at the first that is not finite.
 
@@ -222,12 +261,9 @@ class LossWatch:
         if not self._pending:
             return
         losses = torch.stack([loss for _, loss in self._pending]).tolist()
-        for (step, _), self.latest in zip(self._pending, losses, strict=True):
-            if not math.isfinite(self.latest):
-                raise TrainingError(
-                    f"the training loss became {self.latest} at step {step}; a smaller learning rate may help "
-                    "(--set NAME.learning_rate=...)"
-                )
+        for (step, _), loss in zip(self._pending, losses, strict=True):
+            check_finite(loss, step)
+        self.latest = losses[-1]
         self._pending.clear()
 
 
@@ -236,7 +272,7 @@ def train(
     strategy: Strategy,
     forward: Forward,
     optimizer: torch.optim.Optimizer,
-    events: Iterable[Step | Measure],
+    events: Iterable[Event],
     total_steps: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> History:
@@ -249,6 +285,9 @@ def train(
     watch = LossWatch(every=1 if next(model.parameters()).device.type == "cpu" else 50)
     model.train()
     for event in events:
+        if isinstance(event, Finish):
+            history.final_batches = event.batches
+            continue
         if isinstance(event, Measure):
             watch.check()
             model.eval()

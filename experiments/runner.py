@@ -21,9 +21,7 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from core.engine import Engine, EngineOptions, Outcome
-from core.engine.fit import REFERENCE
-from core.engine.plan import ALL
+from core.engine import ALL, REFERENCE, Engine, EngineOptions, Outcome
 from core.errors import InputError
 from core.files import atomic_directory, write_bytes_atomic, write_text_atomic
 from core.strategy import Variant

@@ -1,5 +1,7 @@
 """How a strategy's numbers are computed: the run itself, and ways to do less work for the same numbers."""
 
-from core.engine.fit import Engine, EngineOptions, Outcome
+from core.engine.fit import Engine
+from core.engine.options import EngineOptions, Job, Outcome
+from core.engine.plan import ALL, REFERENCE
 
-__all__ = ["Engine", "EngineOptions", "Outcome"]
+__all__ = ["ALL", "REFERENCE", "Engine", "EngineOptions", "Job", "Outcome"]

@@ -1,14 +1,12 @@
 """One run from its seed to the finetuned classifier on disk, measured."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.classifier import (
     describe_classifier,
@@ -19,24 +17,26 @@ from core.classifier import (
     size_on_disk,
 )
 from core.data import Dataset
+from core.engine.baseline import fit_baseline
 from core.engine.embedding import CompactEmbedding, decay_per_step
 from core.engine.forward import PlannedForward, ReferenceForward
-from core.engine.memory import peak_memory_bytes, reset_peak_memory
-from core.engine.plan import ALL, Plan, derive, stage_tensors
+from core.engine.meter import Meter
+from core.engine.options import EngineOptions, Job, Outcome
+from core.engine.plan import REFERENCE, Plan, derive, in_words, stage_tensors
 from core.engine.prefix import PrefixCache, Stored
 from core.engine.sequences import Sequences, distinct_sequences
 from core.errors import TrainingError
 from core.model import GPTModel
-from core.strategy import Strategy, Variant, count_parameters, trainable_parameters
+from core.strategy import Baseline, Strategy, Variant, count_parameters, trainable_parameters
 from core.training import (
     SPLITS,
     Evaluation,
+    Event,
     Forward,
     History,
     Progress,
     SplitName,
     TrainConfig,
-    batches_of,
     evaluate,
     protocol,
     row_loaders,
@@ -45,89 +45,35 @@ from core.training import (
 from core.weights import Pretrained
 
 OnProgress = Callable[[Progress], None]
-REFERENCE = Plan()
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """Where and how to compute; none of it changes the protocol.
-
-    Attributes:
-        device: "cpu", "cuda", "cuda:N" or "mps".
-        precision: "fp32", "tf32" or "bf16"; only fp32 claims the book's numbers.
-        allowed: what plans may do; ``REFERENCE`` switches everything off.
-        cache_dir: where hidden states of frozen stages are kept for later processes; None for this one only.
-        cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
-    """
-
-    device: str = "cpu"
-    precision: str = "fp32"
-    allowed: Plan = ALL
-    cache_dir: Path | None = None
-    cache_budget: int | None = None
-
-    @property
-    def reference(self) -> bool:
-        """Whether everything is computed as the chapter does."""
-        return self.allowed == REFERENCE
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything that one finished run measured; times in seconds, memory and sizes in bytes."""
-
-    history: History
-    train: Evaluation
-    validation: Evaluation
-    test: Evaluation  # of the classifier that was reloaded from disk
-    trainable_params: int
-    total_params: int
-    classifier_bytes: int
-    plan: dict[str, Any]
-    setup_seconds: float
-    prefix_seconds: float
-    train_seconds: float
-    eval_seconds: float
-    peak_memory_bytes: int | None
-    warnings: list[str] = field(default_factory=list)
-    grouped: bool = False
-
-
-class _Clock:
-    """Seconds spent per part of a run."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def measure(self, part: str) -> Iterator[None]:
-        start = self._now()
-        yield
-        self.seconds[part] = self.seconds.get(part, 0.0) + self._now() - start
-
-    def _now(self) -> float:
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+SAME_LOGITS = 1e-4  # a reloaded classifier may differ from the trained one by rounding, not more
+SAME_LAYERS = 1e-3  # of the largest logit: inserted layers computed in another order
 
 
 @dataclass
-class _Job:
-    """A model being finetuned, and how it is computed."""
+class TrainingRun:
+    """A model being finetuned: what is trained, how it is computed, and what it has measured."""
 
-    variant: Variant
-    seed: int
+    job: Job
+    strategy: Strategy
     model: GPTModel
     plan: Plan
+    stored: Stored | None
+    meter: Meter
     forward: Forward
-    compact: CompactEmbedding | None = None
-    stored: Stored | None = None
-    words: list[str] = field(default_factory=list)
+    compact: CompactEmbedding | None
+    trainable_params: int
+    total_params: int
 
 
 class Engine:
-    """Runs strategies on one pretrained model and one data set under one protocol."""
+    """Runs strategies on one pretrained model and one data set under one protocol.
+
+    Args:
+        pretrained: the weights that every run starts from.
+        dataset: the messages.
+        config: the protocol.
+        options: where and how to compute.
+    """
 
     def __init__(
         self, pretrained: Pretrained, dataset: Dataset, config: TrainConfig, options: EngineOptions | None = None
@@ -137,12 +83,12 @@ class Engine:
         self.config = config
         self.options = options or EngineOptions()
         self.n_classes = len(dataset.label_names)
-        self._sequences = distinct_sequences(dataset, config)
-        self._labels: dict[SplitName, Tensor] = {
+        self.sequences = distinct_sequences(dataset, config)
+        self.labels: dict[SplitName, Tensor] = {
             name: getattr(dataset, name).labels.to(self.options.device) for name in SPLITS
         }
         self._prefix = PrefixCache(
-            self._sequences,
+            self.sequences,
             pretrained.config.n_layers,
             pretrained.config.emb_dim,
             pretrained.sha256,
@@ -151,6 +97,9 @@ class Engine:
             folder=self.options.cache_dir,
         )
         self._cuts: set[int] = set()
+        # Runs that share the process draw from torch's one generator: seeding and drawing belong together.
+        self._drawing = threading.RLock()
+        _load_optimizer_code()
 
     def count(self, variant: Variant) -> tuple[int, int]:
         """Trainable and total parameters of a variant, without training it.
@@ -158,9 +107,19 @@ class Engine:
         The engine also remembers which hidden states the variant will need, so that the first run's pass over
         the data can leave those of all.
         """
+        if isinstance(variant.strategy, Baseline):
+            return 0, count_parameters(self.pretrained.build().parameters())
         model = rebuild(self.pretrained, variant.strategy, self.n_classes, seed=0)
         self._cuts.add(self._plan(model, variant.strategy).cut)
         return count_parameters(trainable_parameters(model)), count_parameters(model.parameters())
+
+    def words(self, variant: Variant) -> list[str]:
+        """How a variant's runs will be computed, in words."""
+        if isinstance(variant.strategy, Baseline):
+            return ["fitted in one go, without training the GPT"]
+        model = rebuild(self.pretrained, variant.strategy, self.n_classes, seed=0)
+        plan = self._plan(model, variant.strategy)
+        return in_words(plan, self.pretrained.config.n_layers, None, self.sequences, None)
 
     def fit(
         self, variant: Variant, seed: int, classifier_dir: Path, on_progress: OnProgress = lambda progress: None
@@ -173,116 +132,94 @@ class Engine:
         Raises:
             TrainingError: the loss is not finite, or the reloaded classifier differs from the trained one.
         """
-        device, clock = self.options.device, _Clock(self.options.device)
-        exact_peak = reset_peak_memory(device)
-        with clock.measure("setup"):
-            model = self._fresh(variant, seed)
-            trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        if isinstance(variant.strategy, Baseline):
+            return fit_baseline(self, variant.strategy, seed, on_progress)
+        run = self.prepare(Job(variant, seed, classifier_dir), on_progress)
+        torch.manual_seed(seed)
+        history = self.train(run, protocol(row_loaders(self.dataset, self.config.batch_size), self.config), on_progress)
+        return self.finish(run, history)
+
+    def features(self, on_progress: OnProgress = lambda progress: None) -> Stored:
+        """The pretrained model's hidden states behind the final norm, (U, D), one row per distinct sequence."""
+        return self._hidden_states(self.pretrained.config.n_layers + 2, on_progress)
+
+    # --- the parts of a run, which groups of runs use, too -----------------------------------------------------
+
+    def prepare(self, job: Job, on_progress: OnProgress) -> TrainingRun:
+        """A fresh model with its plan, ready to be trained; hidden states are computed where they are missing."""
+        strategy = job.variant.strategy
+        assert isinstance(strategy, Strategy)
+        meter = Meter(self.options.device)
+        with meter.measure("setup"):
+            with self._drawing:
+                model = self.pretrained.build()
+                make_classifier(model, strategy, self.n_classes, job.seed)
+            model.to(self.options.device)
             counts = count_parameters(trainable_parameters(model)), count_parameters(model.parameters())
-            plan = self._plan(model, variant.strategy)
-        with clock.measure("prefix"):
-            stored = self._hidden_states(plan, on_progress)
-        with clock.measure("train"):
-            job = self._job(variant, seed, model, plan, stored)
-            history = self._train(job, on_progress)
-        peak = peak_memory_bytes(device)
-        with clock.measure("eval"):
-            # The book evaluates train, validation and test in this order; the loaders draw accordingly.
-            loaders = row_loaders(self.dataset, self.config.batch_size)
-            train_result = evaluate(job.forward, "train", batches_of(loaders["train"]))
-            validation_result = evaluate(job.forward, "validation", batches_of(loaders["validation"]))
-            test_result, warnings = self._save_and_test(job, trained, classifier_dir)
+            plan = self._plan(model, strategy)
+        with meter.measure("prefix"):
+            stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
+        with meter.measure("setup"):
+            plan = self._checked_plan(model, strategy, plan, stored)
+            compact = CompactEmbedding(model, self._sequences_on_device()) if plan.compact_embedding else None
+            sequences = compact.sequences if compact else self._sequences_on_device()
+            forward = self._forward(model, strategy, plan, stored, sequences)
+        return TrainingRun(job, strategy, model, plan, stored, meter, forward, compact, *counts)
+
+    def train(self, run: TrainingRun, events: Iterable[Event], on_progress: OnProgress) -> History:
+        """Train a prepared run by the events of its protocol, drawn from a generator seeded for it."""
+        strategy, model = run.strategy, run.model
+        with run.meter.measure("train"):
+            optimizer = torch.optim.AdamW(
+                strategy.param_groups(model),
+                lr=strategy.learning_rate,
+                weight_decay=strategy.weight_decay,
+                fused=True if run.plan.fused_optimizer else None,
+            )
+            steps_per_epoch = len(self.dataset.train) // self.config.batch_size
+            strategy.before_training(model, self.config.epochs, steps_per_epoch)
+            total_steps = self.config.epochs * steps_per_epoch
+            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_progress)
+            model.zero_grad(set_to_none=True)
+            if run.compact is not None:
+                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
+                run.forward = self._forward(model, strategy, run.plan, run.stored, self._sequences_on_device())
+        return history
+
+    def finish(self, run: TrainingRun, history: History) -> Outcome:
+        """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one."""
+        meter, peak = run.meter, run.meter.peak_memory_bytes()
+        batches = history.final_batches
+        with meter.measure("eval"):
+            train_result = evaluate(run.forward, "train", batches["train"])
+            validation_result = evaluate(run.forward, "validation", batches["validation"])
+            reloaded, warnings = self._save_and_reload(run)
+            test_result = evaluate(reloaded, "test", batches["test"])
+            _check_reproduced(evaluate(run.forward, "test", batches["test"][:1]), test_result)
+        if not meter.exact_peak:
+            warnings.append("peak memory covers earlier runs of this process, too")
+        compact_rows = len(run.compact.used) if run.compact else None
+        words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
         return Outcome(
             history=history,
             train=train_result,
             validation=validation_result,
             test=test_result,
-            trainable_params=counts[0],
-            total_params=counts[1],
-            classifier_bytes=size_on_disk(classifier_dir),
-            plan=plan.as_dict(job.words),
-            setup_seconds=clock.seconds["setup"],
-            prefix_seconds=stored.seconds if stored else 0.0,
-            train_seconds=clock.seconds["train"],
-            eval_seconds=clock.seconds["eval"],
+            trainable_params=run.trainable_params,
+            total_params=run.total_params,
+            classifier_bytes=size_on_disk(run.job.directory),
+            plan=run.plan.as_dict(words),
+            setup_seconds=meter.seconds["setup"],
+            prefix_seconds=run.stored.seconds if run.stored else None,
+            train_seconds=meter.seconds["train"],
+            eval_seconds=meter.seconds["eval"],
             peak_memory_bytes=peak,
-            warnings=warnings if exact_peak else [*warnings, "peak memory covers earlier runs of this process, too"],
+            warnings=warnings,
         )
 
-    def _fresh(self, variant: Variant, seed: int) -> GPTModel:
-        """A classifier to train, on the device."""
-        model = self.pretrained.build()
-        make_classifier(model, variant.strategy, self.n_classes, seed)
-        return model.to(self.options.device)
-
-    def _plan(self, model: GPTModel, strategy: Strategy) -> Plan:
-        """The plan for a model, checked against what this engine can keep and against the pretrained weights."""
-        if self.options.reference:
-            return REFERENCE
-        plan = derive(model, strategy, strategy.low_rank(model), self.options.allowed)
-        if plan.cut and (why := self._prefix.why_not(plan.cut)):
-            plan = plan.without_prefix(f"nothing is computed once: {why}")
-        if plan.cut and not self._is_pretrained(model, plan.cut):
-            plan = plan.without_prefix("nothing is computed once: the strategy changes frozen weights when it is applied")
-        return plan
-
-    def _is_pretrained(self, model: GPTModel, cut: int) -> bool:
-        pretrained = dict(stage_tensors(self.pretrained.build(), cut))
-        return all(torch.equal(tensor.cpu(), pretrained[name]) for name, tensor in stage_tensors(model, cut))
-
-    def _hidden_states(self, plan: Plan, on_progress: OnProgress) -> Stored | None:
-        if not plan.cut:
-            return None
-        others = sorted(cut for cut in self._cuts if cut)
-        return self._prefix.get(
-            plan.cut,
-            others,
-            self.pretrained.build,
-            lambda done, total: on_progress(Progress(done, total, None, "frozen blocks, once per message")),
-        )
-
-    def _job(self, variant: Variant, seed: int, model: GPTModel, plan: Plan, stored: Stored | None) -> _Job:
-        sequences, compact = self._sequences.to(self.options.device), None
-        if plan.compact_embedding:
-            compact = CompactEmbedding(model, sequences)
-            sequences = compact.sequences
-        forward = self._forward(model, variant.strategy, plan, stored, sequences)
-        return _Job(variant, seed, model, plan, forward, compact, stored, self._words(plan, stored, compact))
-
-    def _forward(
-        self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None, sequences: Sequences
-    ) -> Forward:
-        if not plan.restructured and not plan.cut:
-            return ReferenceForward(model, self.dataset, self.config, self.options.device)
-        changes = type(strategy).after_step is not Strategy.after_step
-        return PlannedForward(
-            model, sequences, self._labels, plan, stored, strategy.low_rank(model), fixed=not changes
-        )
-
-    def _train(self, job: _Job, on_progress: OnProgress) -> History:
-        strategy, model = job.variant.strategy, job.model
-        torch.manual_seed(job.seed)
-        optimizer = torch.optim.AdamW(
-            strategy.param_groups(model),
-            lr=strategy.learning_rate,
-            weight_decay=strategy.weight_decay,
-            fused=True if job.plan.fused_optimizer else None,
-        )
-        loaders = row_loaders(self.dataset, self.config.batch_size)
-        steps_per_epoch = len(loaders["train"])
-        strategy.before_training(model, self.config.epochs, steps_per_epoch)
-        events = protocol(loaders, self.config)
-        total_steps = self.config.epochs * steps_per_epoch
-        history = train(model, strategy, job.forward, optimizer, events, total_steps, on_progress)
-        model.zero_grad(set_to_none=True)
-        if job.compact is not None:
-            job.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
-            job.forward = self._forward(model, strategy, job.plan, job.stored, self._sequences.to(self.options.device))
-        return history
-
-    def _save_and_test(self, job: _Job, trained: list[str], directory: Path) -> tuple[Evaluation, list[str]]:
-        """Save, reload onto a base with another random head, compare the two, and evaluate the reloaded one."""
-        strategy = job.variant.strategy
+    def _save_and_reload(self, run: TrainingRun) -> tuple[Forward, list[str]]:
+        job = run.job
+        trained = [name for name, parameter in run.model.named_parameters() if parameter.requires_grad]
         info = describe_classifier(
             job.variant,
             self.pretrained,
@@ -291,60 +228,104 @@ class Engine:
             self.config.position,
             job.seed,
         )
-        reloaded = rebuild(self.pretrained, strategy, self.n_classes, job.seed + 1)
-        info = save_classifier(directory, job.model, trained, reloaded, info)
-        load_tensors(directory, reloaded, info)
+        with self._drawing:
+            reloaded = rebuild(self.pretrained, run.strategy, self.n_classes, job.seed + 1)
+        info = save_classifier(job.directory, run.model, trained, reloaded, info)
+        load_tensors(job.directory, reloaded, info)
         reloaded.to(self.options.device)
-        sequences = self._sequences.to(self.options.device)
-        again = self._forward(reloaded, strategy, job.plan, job.stored, sequences)
-        batches = batches_of(row_loaders(self.dataset, self.config.batch_size)["test"])
-        result = evaluate(again, "test", batches)
-        before = evaluate(job.forward, "test", batches[:1]).logits
-        difference = float((before - result.logits[: len(before)]).abs().max())
-        if not difference <= 1e-4:
-            raise TrainingError(
-                f"the saved classifier does not reproduce the trained one (its logits differ by {difference:g})"
+        forward = self._forward(reloaded, run.strategy, run.plan, run.stored, self._sequences_on_device())
+        return forward, _warnings(info.untrained_tensors or [])
+
+    # --- plans -------------------------------------------------------------------------------------------------
+
+    def _plan(self, model: GPTModel, strategy: Strategy) -> Plan:
+        """The plan for a model, held against what this engine can keep and against the pretrained weights."""
+        if self.options.reference:
+            return REFERENCE
+        plan = derive(model, strategy, strategy.low_rank(model), self.options.allowed)
+        if plan.cut and (why := self._prefix.why_not(plan.cut)):
+            plan = plan.without_prefix(f"nothing is computed once: {why}")
+        if plan.cut and not self._is_pretrained(model, plan.cut):
+            plan = plan.without_prefix("nothing is computed once: the strategy changes frozen weights as it is applied")
+        return plan
+
+    def _is_pretrained(self, model: GPTModel, cut: int) -> bool:
+        pretrained = dict(stage_tensors(self.pretrained.build(), cut))
+        return all(torch.equal(tensor.cpu(), pretrained[name]) for name, tensor in stage_tensors(model, cut))
+
+    def _checked_plan(self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None) -> Plan:
+        """Compare one batch of a model with inserted layers with the reference path before trusting its plan.
+
+        Inserted layers may start as the identity, so the comparison is made with their parameters disturbed.
+        """
+        inserted = [module for module in model.modules() if type(module).__module__.split(".")[0] not in ("torch", "core")]
+        if not plan.restructured or not inserted:
+            return plan
+        rows = torch.arange(min(self.config.batch_size, len(self.dataset.train)))
+        reference = ReferenceForward(model, self.dataset, self.config, self.options.device)
+        planned = self._forward(model, strategy, plan, stored, self._sequences_on_device())
+        with torch.no_grad(), _disturbed(trainable_parameters(model)):
+            expected, found = reference.logits("train", rows), planned.logits("train", rows)
+        scale = max(1.0, float(expected.abs().max()))
+        if float((expected - found).abs().max()) <= SAME_LAYERS * scale:
+            return plan
+        return plan.without_restructuring("the model's own modules are called: inserted layers do not act token by token")
+
+    def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
+        with self._drawing:  # one pass, whoever asks first
+            return self._prefix.get(
+                cut,
+                sorted(other for other in self._cuts if other),
+                self.pretrained.build,
+                lambda done, total: on_progress(Progress(done, total, None, "frozen blocks, once per message")),
             )
-        return result, _warnings(info.untrained_tensors or [])
 
-    def _words(self, plan: Plan, stored: Stored | None, compact: CompactEmbedding | None) -> list[str]:
-        """The plan in words, for people."""
-        rows = sum(len(numbers) for numbers in self._sequences.of_row.values())
-        return plan_words(plan, self.pretrained.config.n_layers, stored, self._sequences, rows, compact)
+    def _forward(
+        self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None, sequences: Sequences
+    ) -> Forward:
+        if not plan.restructured and not plan.cut:
+            return ReferenceForward(model, self.dataset, self.config, self.options.device)
+        changes = type(strategy).after_step is not Strategy.after_step
+        return PlannedForward(model, sequences, self.labels, plan, stored, strategy.low_rank(model), fixed=not changes)
+
+    def _sequences_on_device(self) -> Sequences:
+        return self.sequences if self.options.device == "cpu" else self.sequences.to(self.options.device)
 
 
-def plan_words(
-    plan: Plan,
-    n_blocks: int,
-    stored: Stored | None,
-    sequences: Sequences,
-    rows: int,
-    compact: CompactEmbedding | None,
-) -> list[str]:
-    """What a plan does, one sentence each."""
-    words = []
-    if stored is not None:
-        what = {n_blocks + 2: "everything but the head", n_blocks + 1: "all blocks"}.get(
-            plan.cut, f"the embeddings and blocks 0 to {plan.cut - 2}"
+class _disturbed:
+    """Parameters with noise added inside a ``with`` block, bit-equal to before after it."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = parameters
+
+    def __enter__(self) -> None:
+        self.kept = [parameter.detach().clone() for parameter in self.parameters]
+        generator = torch.Generator().manual_seed(0)
+        for parameter in self.parameters:
+            noise = 0.02 * torch.randn(parameter.shape, generator=generator)
+            parameter.data.add_(noise.to(parameter.device))
+
+    def __exit__(self, *exception: object) -> None:
+        for parameter, kept in zip(self.parameters, self.kept, strict=True):
+            parameter.data.copy_(kept)
+
+
+def _check_reproduced(trained: Evaluation, reloaded: Evaluation) -> None:
+    difference = float((trained.logits - reloaded.logits[: len(trained.logits)]).abs().max())
+    if not difference <= SAME_LOGITS:
+        raise TrainingError(
+            f"the saved classifier does not reproduce the trained one (its logits differ by {difference:g})"
         )
-        words.append(f"{what}: once per distinct message ({len(sequences):,} of {rows:,}), {stored.words}")
-    if plan.restructured and sequences.equal_length is None:
-        mean = float(sequences.lengths.float().mean())
-        words.append(f"no work on padding: {mean:.1f} tokens per message instead of all positions")
-    if plan.last_position and plan.cut <= n_blocks:
-        how = ", without keys and values" if plan.associative else ""
-        words.append(f"block {n_blocks - 1} at the position of the class only{how}")
-    if plan.merged:
-        words.append("inserted low-rank updates merged into one weight once per step")
-    if compact is not None:
-        words.append(f"token embedding trained by the {len(compact.used):,} rows that occur; the others only decay")
-    if plan.fused_optimizer:
-        words.append("AdamW in one fused call")
-    words += plan.notes
-    return words or ["reference path: every message through the whole model at every step"]
 
 
 def _warnings(untrained: list[str]) -> list[str]:
     if not untrained:
         return []
     return [f"the saved file holds {len(untrained)} tensors that are not trained, such as {untrained[0]}"]
+
+
+def _load_optimizer_code() -> None:
+    """Torch imports its compiler with the first optimizer, which takes seconds that belong to no run."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    torch.optim.AdamW([parameter]).step()

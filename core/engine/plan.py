@@ -16,6 +16,8 @@ from torch import nn
 
 from core.engine.block import is_standard
 from core.engine.linear import Updates
+from core.engine.prefix import Stored
+from core.engine.sequences import Sequences
 from core.model import GELU, FeedForward, GPTModel, LayerNorm, MultiHeadAttention, TransformerBlock
 from core.strategy import Strategy
 
@@ -80,6 +82,7 @@ ALL = Plan(
     fused_optimizer=True,
     compact_embedding=True,
 )
+REFERENCE = Plan()
 
 
 def derive(model: GPTModel, strategy: Strategy, updates: Updates, allowed: Plan = ALL) -> Plan:
@@ -174,3 +177,38 @@ def _not_restructurable(model: GPTModel, cut: int) -> str | None:
         if index + 1 >= cut and not is_standard(block):
             return f"the model's own modules are called: block {index} was changed beyond its linear layers"
     return None
+
+
+def in_words(
+    plan: Plan, n_blocks: int, stored: Stored | None, sequences: Sequences, rows_of_embedding: int | None
+) -> list[str]:
+    """What a plan does, one sentence each.
+
+    Args:
+        n_blocks: L.
+        stored: the hidden states at the cut, once they are there.
+        sequences: the data set's distinct sequences.
+        rows_of_embedding: how many rows of the token embedding are trained densely; None for all.
+    """
+    words = []
+    if plan.cut:
+        what = {n_blocks + 2: "everything but the head", n_blocks + 1: "all blocks"}.get(
+            plan.cut, f"the embeddings and blocks 0 to {plan.cut - 2}"
+        )
+        messages = sum(len(numbers) for numbers in sequences.of_row.values())
+        where = f", {stored.words}" if stored else ""
+        words.append(f"{what}: once per distinct message ({len(sequences):,} of {messages:,}){where}")
+    if plan.restructured and sequences.equal_length is None:
+        mean = float(sequences.lengths.float().mean())
+        words.append(f"no work on padding: {mean:.1f} tokens per message instead of all positions")
+    if plan.last_position and plan.cut <= n_blocks:
+        how = ", without keys and values" if plan.associative else ""
+        words.append(f"block {n_blocks - 1} at the position of the class only{how}")
+    if plan.merged:
+        words.append("inserted low-rank updates merged into one weight once per step")
+    if rows_of_embedding is not None:
+        words.append(f"token embedding trained by the {rows_of_embedding:,} rows that occur; the others only decay")
+    if plan.fused_optimizer:
+        words.append("AdamW in one fused call")
+    words += plan.notes
+    return words or ["reference path: every message through the whole model at every step"]

@@ -1,0 +1,69 @@
+"""What goes into the engine and what comes out of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.engine.plan import ALL, REFERENCE, Plan
+from core.strategy import Variant
+from core.training import Evaluation, History
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where and how to compute; none of it changes the protocol.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:N" or "mps".
+        precision: "fp32", "tf32" or "bf16"; only fp32 claims the book's numbers.
+        allowed: what plans may do; ``REFERENCE`` switches everything off.
+        cache_dir: where hidden states of frozen stages are kept for later processes; None for this one only.
+        cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
+        together: several seeds of a strategy may run at once where that is exact.
+    """
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    allowed: Plan = ALL
+    cache_dir: Path | None = None
+    cache_budget: int | None = None
+    together: bool = True
+
+    @property
+    def reference(self) -> bool:
+        """Whether everything is computed as the chapter does."""
+        return self.allowed == REFERENCE
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be done: a variant with a seed, and where its classifier goes."""
+
+    variant: Variant
+    seed: int
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that one finished run measured; times in seconds, memory and sizes in bytes.
+
+    ``test`` is of the classifier that was reloaded from disk. ``classifier_bytes`` is None for a baseline, which
+    leaves no classifier. ``grouped``: timed together with other runs, so times are shares of the group's.
+    """
+
+    history: History
+    train: Evaluation
+    validation: Evaluation
+    test: Evaluation
+    trainable_params: int
+    total_params: int
+    classifier_bytes: int | None
+    plan: dict[str, Any]
+    setup_seconds: float
+    prefix_seconds: float | None
+    train_seconds: float
+    eval_seconds: float
+    peak_memory_bytes: int | None
+    warnings: list[str] = field(default_factory=list)
+    grouped: bool = False
