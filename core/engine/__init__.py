@@ -3,5 +3,6 @@
 from core.engine.fit import Engine
 from core.engine.options import EngineOptions, Job, Outcome
 from core.engine.plan import ALL, REFERENCE
+from core.engine.seeds import fit_group, groups
 
-__all__ = ["ALL", "REFERENCE", "Engine", "EngineOptions", "Job", "Outcome"]
+__all__ = ["ALL", "REFERENCE", "Engine", "EngineOptions", "Job", "Outcome", "fit_group", "groups"]

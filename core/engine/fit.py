@@ -27,7 +27,7 @@ from core.engine.prefix import PrefixCache, Stored
 from core.engine.sequences import Sequences, distinct_sequences
 from core.errors import TrainingError
 from core.model import GPTModel
-from core.strategy import Baseline, Strategy, Variant, count_parameters, trainable_parameters
+from core.strategy import Baseline, Method, Strategy, Variant, count_parameters, trainable_parameters
 from core.training import (
     SPLITS,
     Evaluation,
@@ -65,6 +65,24 @@ class TrainingRun:
     total_params: int
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a variant before its runs.
+
+    Attributes:
+        trainable_params, total_params: None for a baseline.
+        cut: how many stages are computed once per distinct message.
+        only_head: a plain head is trained and nothing else.
+        words: how its runs are computed.
+    """
+
+    trainable_params: int | None
+    total_params: int | None
+    cut: int
+    only_head: bool
+    words: list[str]
+
+
 class Engine:
     """Runs strategies on one pretrained model and one data set under one protocol.
 
@@ -96,30 +114,44 @@ class Engine:
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
         )
-        self._cuts: set[int] = set()
+        self._inspected: dict[str, Inspection] = {}
         # Runs that share the process draw from torch's one generator: seeding and drawing belong together.
-        self._drawing = threading.RLock()
+        self.drawing = threading.RLock()
         _load_optimizer_code()
 
-    def count(self, variant: Variant) -> tuple[int, int]:
-        """Trainable and total parameters of a variant, without training it.
+    def inspect(self, variant: Variant) -> "Inspection":
+        """What a variant trains and how, without training it.
 
-        The engine also remembers which hidden states the variant will need, so that the first run's pass over
-        the data can leave those of all.
+        The engine remembers which hidden states the variant will need, so that the first run's pass over the
+        data can leave those of all.
         """
-        if isinstance(variant.strategy, Baseline):
-            return 0, count_parameters(self.pretrained.build().parameters())
-        model = rebuild(self.pretrained, variant.strategy, self.n_classes, seed=0)
-        self._cuts.add(self._plan(model, variant.strategy).cut)
-        return count_parameters(trainable_parameters(model)), count_parameters(model.parameters())
+        if variant.label not in self._inspected:
+            self._inspected[variant.label] = self._inspect(variant.strategy)
+        return self._inspected[variant.label]
 
-    def words(self, variant: Variant) -> list[str]:
-        """How a variant's runs will be computed, in words."""
-        if isinstance(variant.strategy, Baseline):
-            return ["fitted in one go, without training the GPT"]
-        model = rebuild(self.pretrained, variant.strategy, self.n_classes, seed=0)
-        plan = self._plan(model, variant.strategy)
-        return in_words(plan, self.pretrained.config.n_layers, None, self.sequences, None)
+    def _inspect(self, strategy: Method) -> "Inspection":
+        n_blocks = self.pretrained.config.n_layers
+        if isinstance(strategy, Baseline):
+            words = ["fitted in one go, without training the GPT"]
+            cut = n_blocks + 2 if strategy.reads == "features" else 0
+            return Inspection(None, None, cut, False, words)
+        with self.drawing:
+            model = rebuild(self.pretrained, strategy, self.n_classes, seed=0)
+        plan, trained = self._plan(model, strategy), trainable_parameters(model)
+        return Inspection(
+            count_parameters(trained),
+            count_parameters(model.parameters()),
+            plan.cut,
+            plan.cut == n_blocks + 2 and _trains_plain_head_only(model, strategy),
+            in_words(plan, n_blocks, None, self.sequences, None),
+        )
+
+    def count(self, variant: Variant) -> tuple[int, int] | None:
+        """Trainable and total parameters of a variant; None for a baseline, which has them once it is fitted."""
+        seen = self.inspect(variant)
+        return None if seen.trainable_params is None or seen.total_params is None else (
+            seen.trainable_params, seen.total_params
+        )
 
     def fit(
         self, variant: Variant, seed: int, classifier_dir: Path, on_progress: OnProgress = lambda progress: None
@@ -151,7 +183,7 @@ class Engine:
         assert isinstance(strategy, Strategy)
         meter = Meter(self.options.device)
         with meter.measure("setup"):
-            with self._drawing:
+            with self.drawing:
                 model = self.pretrained.build()
                 make_classifier(model, strategy, self.n_classes, job.seed)
             model.to(self.options.device)
@@ -228,7 +260,7 @@ class Engine:
             self.config.position,
             job.seed,
         )
-        with self._drawing:
+        with self.drawing:
             reloaded = rebuild(self.pretrained, run.strategy, self.n_classes, job.seed + 1)
         info = save_classifier(job.directory, run.model, trained, reloaded, info)
         load_tensors(job.directory, reloaded, info)
@@ -272,10 +304,10 @@ class Engine:
         return plan.without_restructuring("the model's own modules are called: inserted layers do not act token by token")
 
     def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
-        with self._drawing:  # one pass, whoever asks first
+        with self.drawing:  # one pass, whoever asks first
             return self._prefix.get(
                 cut,
-                sorted(other for other in self._cuts if other),
+                sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,
                 lambda done, total: on_progress(Progress(done, total, None, "frozen blocks, once per message")),
             )
@@ -290,6 +322,16 @@ class Engine:
 
     def _sequences_on_device(self) -> Sequences:
         return self.sequences if self.options.device == "cpu" else self.sequences.to(self.options.device)
+
+
+def _trains_plain_head_only(model: GPTModel, strategy: Strategy) -> bool:
+    """Whether a run is nothing but AdamW with one learning rate on a linear head."""
+    own = ("param_groups", "before_training", "extra_loss", "after_step")
+    plain = all(getattr(type(strategy), name) is getattr(Strategy, name) for name in own)
+    head = model.out_head
+    if not plain or type(head) is not nn.Linear or head.bias is None:
+        return False
+    return {id(each) for each in trainable_parameters(model)} == {id(head.weight), id(head.bias)}
 
 
 class _disturbed:

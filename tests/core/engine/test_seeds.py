@@ -1,0 +1,71 @@
+"""Runs done together have the numbers that each has alone."""
+
+from pathlib import Path
+
+import pytest
+
+import strategies
+from core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups
+from core.errors import TrainingError
+from core.training import Progress
+from tests import small
+from tests.core.engine.test_parity import CONFIG, assert_same_numbers
+
+SEEDS = (123, 124, 125)
+
+
+def make_engine(together: bool = True) -> Engine:
+    return Engine(small.pretrained(), small.dataset(), CONFIG, EngineOptions(together=together))
+
+
+def jobs_of(labels: list[str], folder: Path, seeds: tuple[int, ...] = SEEDS) -> list[Job]:
+    variants = strategies.build_variants(labels)
+    return [Job(variant, seed, folder / f"{variant.label}-{seed}") for variant in variants for seed in seeds]
+
+
+def outcomes(engine: Engine, jobs: list[Job]) -> dict[tuple[str, int], Outcome | Exception]:
+    done = {}
+    for group in groups(engine, jobs):
+        for job, outcome in fit_group(engine, group, lambda progress: None):
+            done[job.variant.label, job.seed] = outcome
+    return done
+
+
+def test_jobs_are_grouped_by_what_they_share(tmp_path: Path) -> None:
+    jobs = jobs_of(["head", "head@learning_rate=1e-2", "last_block", "lora"], tmp_path)
+    sizes = [len(group) for group in groups(make_engine(), jobs)]
+    assert sizes == [6, 3, 1, 1, 1]
+    assert [len(group) for group in groups(make_engine(together=False), jobs)] == [1] * len(jobs)
+
+
+@pytest.mark.parametrize("labels", [["head", "head@learning_rate=1e-2+weight_decay=0"], ["last_block"]])
+def test_group_agrees_with_runs_alone(labels: list[str], tmp_path: Path) -> None:
+    together = outcomes(make_engine(), jobs_of(labels, tmp_path / "together"))
+    alone = outcomes(make_engine(together=False), jobs_of(labels, tmp_path / "alone"))
+    assert together.keys() == alone.keys() and len(alone) == len(labels) * len(SEEDS)
+    for key, outcome in together.items():
+        expected = alone[key]
+        assert isinstance(outcome, Outcome) and isinstance(expected, Outcome)
+        assert_same_numbers(outcome, expected)
+        assert outcome.grouped and not expected.grouped
+
+
+def test_head_that_diverges_fails_alone(tmp_path: Path) -> None:
+    jobs = jobs_of(["head", "head@learning_rate=1e38"], tmp_path, seeds=(123,))
+    done = outcomes(make_engine(), jobs)
+    assert isinstance(done["head", 123], Outcome)
+    failed = done["head@learning_rate=1e38", 123]
+    assert isinstance(failed, TrainingError) and "step" in str(failed)
+
+
+def test_interrupting_a_group_stops_its_threads(tmp_path: Path) -> None:
+    engine, steps = make_engine(), 0
+
+    def interrupt(progress: Progress) -> None:
+        nonlocal steps
+        steps += 1
+
+    (group,) = groups(engine, jobs_of(["last_block"], tmp_path))
+    for _ in fit_group(engine, group, interrupt):
+        break  # the caller stops listening after the first run
+    assert 0 < steps
