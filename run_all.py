@@ -30,6 +30,7 @@ examples:
                                                           your own labelled texts
   python run_all.py --plugin my_strategy.py --strategies head
                                                           your own strategy beside the head
+  python run_all.py --cache-dir cache                     tomorrow's run reuses today's frozen blocks
   python run_all.py --model demo --data demo              a small comparison that needs nothing
   python run_all.py --name sms_spam-124M --report-only    write that experiment's report again
 
@@ -68,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_input(parser.add_argument_group("model and data"))
     _add_protocol(parser.add_argument_group("protocol (defaults: the preset's)"))
     _add_output(parser.add_argument_group("device and results"))
+    _add_engine(parser.add_argument_group("speed (none of these changes a number)"))
     return parser
 
 
@@ -145,13 +147,45 @@ def _add_output(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
     )
-    group.add_argument("--reference", action="store_true", help="compute everything the plain, slow way")
+    group.add_argument(
+        "--precision",
+        default="fp32",
+        metavar="NAME",
+        help="fp32 (default; the only one that claims the book's numbers), tf32 or bf16",
+    )
     group.add_argument(
         "--results-dir", type=Path, default=Path("results"), metavar="DIR", help="(default: results)"
     )
     group.add_argument("--name", metavar="NAME", help="the experiment's folder (default: DATA-MODEL)")
     group.add_argument("--force", action="store_true", help="do finished runs again, too")
     group.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+
+
+def _add_engine(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--reference", action="store_true", help="compute everything the plain, slow way")
+    group.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_false",
+        help="compute the frozen blocks again at every step instead of once per message",
+    )
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep what the frozen blocks computed there, so that tomorrow's run starts training at once",
+    )
+    group.add_argument(
+        "--cache-budget",
+        metavar="SIZE",
+        help="memory for it, such as 500MB; beyond it a memory-mapped file is used (default: half of what is free)",
+    )
+    group.add_argument(
+        "--one-at-a-time",
+        dest="together",
+        action="store_false",
+        help="never run several seeds at once; their times are then those of runs alone",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

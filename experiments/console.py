@@ -63,14 +63,23 @@ def _what(entry: Entry) -> Text:
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One variant in the startup panel; ``trouble`` is why its parameters could not be counted."""
+    """One variant in the startup panel.
+
+    Attributes:
+        trainable, total: parameters, where they are known before the run.
+        to_run, of: runs left and in all.
+        how: the engine's plan in words.
+        trouble: why the variant cannot be run.
+    """
 
     label: str
     trains: str
     learning_rate: float | None
-    counts: tuple[int, int] | None  # trainable, total
     to_run: int
     of: int
+    trainable: int | None = None
+    total: int | None = None
+    how: tuple[str, ...] = ()
     trouble: str | None = None
 
 
@@ -106,8 +115,10 @@ def print_plan(console: Console, facts: Mapping[str, str], rows: Sequence[PlanRo
     for column in ("trainable", "%", "learning\nrate", "runs\nleft"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        counts = ("-", "-") if row.counts is None else (f"{row.counts[0]:,}", _percent(*row.counts))
+        known = row.trainable is not None and row.total is not None
+        counts = (f"{row.trainable:,}", _percent(row.trainable or 0, row.total or 0)) if known else ("-", "-")
         trains = Text(row.trains) if row.trouble is None else Text(row.trouble, style="red")
+        trains.append("".join(f"\n· {sentence}" for sentence in row.how), style="dim")
         left = f"{row.to_run} of {row.of}"
         table.add_row(escape(row.label), trains, *counts, rate(row.learning_rate), left)
     console.print(Panel(Group(top, "", table), title="[bold]headtohead[/bold]", border_style="cyan"))
@@ -134,9 +145,10 @@ class RunProgress:
         self.overall: TaskID = bars.add_task("all runs", total=total_runs, note=f"0/{total_runs} runs")
         self.current: TaskID | None = None
 
-    def begin(self, label: str, seed: int) -> None:
-        """A run starts."""
-        self.title, self.phase = f"{label}, seed {seed}", ""
+    def begin(self, titles: Sequence[str]) -> None:
+        """A run starts, or several at once."""
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        self.title, self.phase = titles[0] + more, ""
         self.last_line = time.monotonic()
         self.current = self.bars.add_task(escape(self.title), total=None, note="preparing")
 
@@ -156,14 +168,13 @@ class RunProgress:
 
     def end(self, record: "RunRecord") -> None:
         """A run is finished, well or not."""
-        self.drop_current()
         self.finished_runs += 1
         number = f"[{self.finished_runs}/{self.total_runs}]"
         self.bars.update(self.overall, completed=self.finished_runs, note=f"{number[1:-1]} runs")
-        self.console.print(_outcome_line(number, self.title, record))
+        self.console.print(_outcome_line(number, f"{record.label}, seed {record.seed}", record))
 
     def drop_current(self) -> None:
-        """Take the current run's bar away."""
+        """Take the bar of what was begun away."""
         if self.current is not None:
             self.bars.remove_task(self.current)
             self.current = None

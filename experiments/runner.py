@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from core.engine import ALL, REFERENCE, Engine, EngineOptions, Outcome
+from core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, Outcome, fit_group, groups
 from core.errors import InputError
 from core.files import atomic_directory, write_bytes_atomic, write_text_atomic
-from core.strategy import Variant
+from core.strategy import Method, Strategy, Variant
 from core.training import History, row_loaders
 from experiments import console as display
 from experiments.environment import describe_environment, device_name, resolve_device
@@ -93,8 +93,7 @@ def run(experiment: Experiment, console: Console) -> Result:
     """
     started = time.perf_counter()
     variants = _variants(experiment)
-    allowed = REFERENCE if experiment.reference else ALL
-    options = EngineOptions(device=resolve_device(experiment.device), allowed=allowed)
+    options = _engine_options(experiment)
     config = experiment.train_config()
     with tempfile.TemporaryDirectory(prefix="headtohead-") as scratch:
         inputs = find_inputs(experiment, Path(scratch))
@@ -129,6 +128,18 @@ def report_again(results_dir: Path, name: str | None, console: Console) -> None:
     if name not in existing:
         raise InputError(f"--report-only: {results_dir / name} holds no experiment; {listed}")
     _report(results_dir / name, console, failed={}, seconds=None)
+
+
+def _engine_options(experiment: Experiment) -> EngineOptions:
+    allowed = REFERENCE if experiment.reference else ALL if experiment.cache else replace(ALL, cut=0)
+    return EngineOptions(
+        device=resolve_device(experiment.device),
+        precision=experiment.precision,
+        allowed=allowed,
+        cache_dir=experiment.cache_dir,
+        cache_budget=experiment.cache_budget,
+        together=experiment.together,
+    )
 
 
 # --- before the first run --------------------------------------------------------------------------------------
@@ -198,24 +209,21 @@ def _plan_rows(plan: Plan) -> list[display.PlanRow]:
 
 def _plan_row(engine: Engine, runs: Sequence[Run]) -> display.PlanRow:
     variant = runs[0].variant
-    known = next((each.finished for each in runs if each.finished), None)
-    counts, trouble = None, None
-    if known and known.trainable_params is not None and known.total_params is not None:
-        counts = (known.trainable_params, known.total_params)
-    else:
-        try:
-            counts = engine.count(variant)
-        except Exception as error:  # noqa: BLE001 - shown here; its runs will fail with the same error and be recorded so
-            trouble = f"will fail: {_one_line(error)}"
-    return display.PlanRow(
+    row = display.PlanRow(
         label=variant.label,
         trains=variant.strategy.describe(),
-        learning_rate=variant.strategy.learning_rate,
-        counts=counts,
+        learning_rate=_learning_rate(variant.strategy),
         to_run=sum(each.finished is None for each in runs),
         of=len(runs),
-        trouble=trouble,
     )
+    known = next((each.finished for each in runs if each.finished), None)
+    if known is not None:
+        return replace(row, trainable=known.trainable_params, total=known.total_params)
+    try:
+        seen = engine.inspect(variant)
+    except Exception as error:  # noqa: BLE001 - shown here; its runs will fail with the same error and be recorded so
+        return replace(row, trouble=f"will fail: {_one_line(error)}")
+    return replace(row, trainable=seen.trainable_params, total=seen.total_params, how=tuple(seen.words))
 
 
 @contextmanager
@@ -240,7 +248,7 @@ def _only_writer(directory: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Delete what runs of a killed process left half-done; the lock says that no living one writes here."""
+    """Delete what runs left half-done that were killed or failed; the lock says that nobody else writes here."""
     for leftover in (directory / "runs").glob(".*"):
         shutil.rmtree(leftover)
 
@@ -295,9 +303,13 @@ def _variant_facts(variant: Variant) -> dict[str, Any]:
         "label": variant.label,
         "description": inspect.getdoc(type(strategy)) or "",
         "family": strategy.family,
-        "learning_rate": strategy.learning_rate,
+        "learning_rate": _learning_rate(strategy),
         "hyperparameters": asdict(strategy),
     }
+
+
+def _learning_rate(strategy: Method) -> float | None:
+    return strategy.learning_rate if isinstance(strategy, Strategy) else None
 
 
 # --- the runs --------------------------------------------------------------------------------------------------
@@ -308,38 +320,43 @@ def _do_runs(plan: Plan, console: Console) -> bool:
     if not plan.to_run:
         console.print("Nothing to train: every run of this experiment is finished.")
         return False
-    with display.run_progress(console, len(plan.to_run)) as progress:
+    jobs = {_job(plan, each): each for each in plan.to_run}
+    with display.run_progress(console, len(jobs)) as progress:
         try:
-            for each in plan.to_run:
-                progress.begin(each.variant.label, each.seed)
-                progress.end(_do_run(plan, each, progress))
+            for group in groups(plan.engine, list(jobs)):
+                progress.begin([f"{job.variant.label}, seed {job.seed}" for job in group])
+                for job, outcome in fit_group(plan.engine, group, progress.step):
+                    progress.end(_publish(plan, jobs[job], job, outcome))
+                progress.drop_current()
         except KeyboardInterrupt:
             return True
+        finally:
+            _remove_leftovers(plan.directory)
     return False
 
 
-def _do_run(plan: Plan, each: Run, progress: display.RunProgress) -> RunRecord:
-    """One run in its own folder, which appears when it is complete; any error becomes a failed record."""
+def _job(plan: Plan, each: Run) -> Job:
+    """The run as the engine does it; its classifier waits in a hidden folder until the run is complete."""
+    directory = run_directory(plan.directory, each.run_id)
+    return Job(each.variant, each.seed, directory.with_name(f".{each.run_id}.classifier"))
+
+
+def _publish(plan: Plan, each: Run, job: Job, outcome: Outcome | Exception) -> RunRecord:
+    """Write a run's folder, which appears when it is complete; an error becomes a failed record."""
     with atomic_directory(run_directory(plan.directory, each.run_id)) as folder:
-        try:
-            record = _trained_record(plan, each, folder, progress)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and shown
-            shutil.rmtree(folder / "classifier", ignore_errors=True)
-            write_text_atomic(folder / TRACEBACK_FILE, traceback.format_exc())
-            record = RunRecord(**_run_facts(plan, each), status="failed", error=_one_line(error))
+        if isinstance(outcome, Outcome):
+            record = _ok_record(plan, each, outcome)
+            _write_history(folder, outcome.history)
+            if outcome.classifier_bytes is not None:
+                job.directory.rename(folder / "classifier")
+        else:
+            write_text_atomic(folder / TRACEBACK_FILE, "".join(traceback.format_exception(outcome)))
+            record = RunRecord(**_run_facts(plan, each), status="failed", error=_one_line(outcome))
         save_record(folder, record)
     return record
 
 
-def _trained_record(plan: Plan, each: Run, folder: Path, progress: display.RunProgress) -> RunRecord:
-    started = time.perf_counter()
-    outcome = plan.engine.fit(each.variant, each.seed, folder / "classifier", progress.step)
-    seconds = time.perf_counter() - started
-    _write_history(folder, outcome.history)
-    return _ok_record(plan, each, outcome, seconds)
-
-
-def _ok_record(plan: Plan, each: Run, outcome: Outcome, seconds: float) -> RunRecord:
+def _ok_record(plan: Plan, each: Run, outcome: Outcome) -> RunRecord:
     test, history = outcome.test, outcome.history
     trainable, total = outcome.trainable_params, outcome.total_params
     n_classes = len(plan.inputs.dataset.label_names)
@@ -364,7 +381,7 @@ def _ok_record(plan: Plan, each: Run, outcome: Outcome, seconds: float) -> RunRe
         prefix_seconds=outcome.prefix_seconds,
         train_seconds=outcome.train_seconds,
         eval_seconds=outcome.eval_seconds,
-        total_seconds=seconds,
+        total_seconds=outcome.total_seconds,
         examples_per_second=history.examples_seen / outcome.train_seconds if outcome.train_seconds else None,
         peak_memory_bytes=outcome.peak_memory_bytes,
         grouped=outcome.grouped,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MODELS = ("124M", "355M", "774M", "1558M", "demo")  # the names of core.model.CONFIGS, which needs torch
 Position = Literal["last", "last_real"]
+Precision = Literal["fp32", "tf32", "bf16"]
 # The chapter's protocol; a flag that is given overrides its one value.
 PRESETS: dict[str, dict[str, Any]] = {
     "book": {"seeds": "123", "epochs": 5, "batch_size": 8, "position": "last", "balance": True},
@@ -60,7 +61,12 @@ class Experiment:
     batch_size: int = 8
     position: Position = "last"
     device: str = "auto"
+    precision: Precision = "fp32"
     reference: bool = False
+    cache: bool = True  # hidden states of frozen stages are kept and not computed again
+    cache_dir: Path | None = None  # for later processes, too
+    cache_budget: int | None = None  # bytes in memory; None: half of what is available
+    together: bool = True  # several seeds at once where that is exact
     results_dir: Path = Path("results")
     name: str | None = None  # the experiment's folder; None: <dataset>-<model>
     force: bool = False
@@ -78,6 +84,10 @@ class Experiment:
             raise InputError(f"--model demo has its own weights; leave out --weights-dir {self.weights_dir}")
         if self.position not in get_args(Position):
             raise InputError(f"--position {self.position}: {did_you_mean(self.position, get_args(Position))}")
+        if self.precision not in get_args(Precision):
+            raise InputError(f"--precision {self.precision}: {did_you_mean(self.precision, get_args(Precision))}")
+        if not self.cache and self.cache_dir is not None:
+            raise InputError(f"--no-cache keeps nothing; leave out either it or --cache-dir {self.cache_dir}")
         if not _DEVICE.fullmatch(self.device):
             raise InputError(
                 f"--device {self.device}: no such device; use auto, cpu, cuda, cuda:N (cuda:0) or mps"
@@ -118,7 +128,12 @@ def from_arguments(arguments: Namespace, argv: Sequence[str]) -> Experiment:
         batch_size=values["batch_size"],
         position=values["position"],
         device=values["device"],
+        precision=values["precision"],
         reference=values["reference"],
+        cache=values["cache"],
+        cache_dir=values.get("cache_dir"),
+        cache_budget=parse_size(values["cache_budget"]) if "cache_budget" in values else None,
+        together=values["together"],
         results_dir=values["results_dir"],
         name=values.get("name"),
         force=values["force"],
@@ -147,6 +162,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise InputError(f"--seeds {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
+
+
+def parse_size(text: str) -> int:
+    """``"100MB"`` -> 100,000,000 bytes; units B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    if match is None or (match[3] and not match[2]):
+        raise InputError(f"--cache-budget {text}: not a size; write a number and a unit, as in 500MB or 2GB")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** " KMGT".index(match[2] or " "))
 
 
 def strategy_labels(text: str | None, plugins: Sequence[Path] = ()) -> tuple[str, ...]:

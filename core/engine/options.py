@@ -67,3 +67,8 @@ class Outcome:
     peak_memory_bytes: int | None
     warnings: list[str] = field(default_factory=list)
     grouped: bool = False
+
+    @property
+    def total_seconds(self) -> float:
+        """What the run costs alone: a prefix that several runs share is charged to each of them."""
+        return self.setup_seconds + (self.prefix_seconds or 0.0) + self.train_seconds + self.eval_seconds

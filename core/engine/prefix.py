@@ -22,7 +22,6 @@ from torch import Tensor
 
 from core.engine.block import EngineBlock, transformer_blocks
 from core.engine.sequences import Sequences
-from core.errors import InputError
 from core.files import sha256_of, write_text_atomic
 from core.model import GPTModel
 
@@ -279,23 +278,6 @@ def available_memory() -> int:
     if not hasattr(os, "sysconf"):
         return 4 * 2**30
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def parse_bytes(text: str) -> int:
-    """``"100MB"`` -> 100,000,000; units B, KB, MB, GB, TB and KiB, MiB, GiB, TiB.
-
-    Raises:
-        InputError: not a size.
-    """
-    units = {"": 1, "B": 1} | {f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}
-    units |= {f"{p.upper()}IB": 1024 ** (i + 1) for i, p in enumerate("KMGT")}
-    digits = text.strip().rstrip("BbKkMmGgTtIi ")
-    unit = text.strip()[len(digits) :].strip().upper()
-    try:
-        size = float(digits) * units[unit]
-    except (ValueError, KeyError):
-        raise InputError(f"{text!r} is not a size; write a number and a unit, such as 500MB or 2GB") from None
-    return int(size)
 
 
 def _mb(size: int) -> str:

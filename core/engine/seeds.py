@@ -63,7 +63,10 @@ def _kind(engine: Engine, job: Job) -> object:
     alone = (job.variant.label, job.seed)
     if not engine.options.together or engine.options.reference or not isinstance(job.variant.strategy, Strategy):
         return alone
-    seen = engine.inspect(job.variant)
+    try:
+        seen = engine.inspect(job.variant)
+    except Exception:  # noqa: BLE001 - its run will fail with the same error, alone, and be recorded so
+        return alone
     if seen.only_head:
         return "heads"
     return job.variant.label if seen.cut and engine.options.device == "cpu" else alone
