@@ -53,7 +53,7 @@ def _inputs(engine: "Engine", split: SplitName, features: Tensor | None) -> Any:
     """The split's texts, or its rows of the features (N, D)."""
     if features is None:
         return list(getattr(engine.dataset, split).texts)
-    return features[engine.sequences.of_row[split]].cpu()
+    return features[engine.sequences.of_row[split].to(features.device)].cpu()
 
 
 def _together(parts: list[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,13 +19,13 @@ from core.classifier import (
 from core.data import Dataset
 from core.engine.baseline import fit_baseline
 from core.engine.embedding import CompactEmbedding, decay_per_step
-from core.engine.forward import PlannedForward, ReferenceForward
+from core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from core.engine.meter import Meter
 from core.engine.options import EngineOptions, Job, Outcome
 from core.engine.plan import REFERENCE, Plan, derive, in_words, stage_tensors
 from core.engine.prefix import PrefixCache, Stored
 from core.engine.sequences import Sequences, distinct_sequences
-from core.errors import TrainingError
+from core.errors import InputError, TrainingError
 from core.model import GPTModel
 from core.strategy import Baseline, Method, Strategy, Variant, count_parameters, trainable_parameters
 from core.training import (
@@ -100,6 +100,7 @@ class Engine:
         self.dataset = dataset
         self.config = config
         self.options = options or EngineOptions()
+        _set_matmul_precision(self.options)
         self.n_classes = len(dataset.label_names)
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
@@ -193,8 +194,8 @@ class Engine:
             stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
         with meter.measure("setup"):
             plan = self._checked_plan(model, strategy, plan, stored)
-            compact = CompactEmbedding(model, self._sequences_on_device()) if plan.compact_embedding else None
-            sequences = compact.sequences if compact else self._sequences_on_device()
+            compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
+            sequences = compact.sequences if compact else self.sequences
             forward = self._forward(model, strategy, plan, stored, sequences)
         return TrainingRun(job, strategy, model, plan, stored, meter, forward, compact, *counts)
 
@@ -215,7 +216,7 @@ class Engine:
             model.zero_grad(set_to_none=True)
             if run.compact is not None:
                 run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
-                run.forward = self._forward(model, strategy, run.plan, run.stored, self._sequences_on_device())
+                run.forward = self._forward(model, strategy, run.plan, run.stored, self.sequences)
         return history
 
     def finish(self, run: TrainingRun, history: History) -> Outcome:
@@ -265,7 +266,7 @@ class Engine:
         info = save_classifier(job.directory, run.model, trained, reloaded, info)
         load_tensors(job.directory, reloaded, info)
         reloaded.to(self.options.device)
-        forward = self._forward(reloaded, run.strategy, run.plan, run.stored, self._sequences_on_device())
+        forward = self._forward(reloaded, run.strategy, run.plan, run.stored, self.sequences)
         return forward, _warnings(info.untrained_tensors or [])
 
     # --- plans -------------------------------------------------------------------------------------------------
@@ -274,7 +275,10 @@ class Engine:
         """The plan for a model, held against what this engine can keep and against the pretrained weights."""
         if self.options.reference:
             return REFERENCE
-        plan = derive(model, strategy, strategy.low_rank(model), self.options.allowed)
+        allowed = self.options.allowed
+        if self.options.precision == "bf16":  # merging would add bfloat16 rounding to the weights themselves
+            allowed = replace(allowed, merged=False)
+        plan = derive(model, strategy, strategy.low_rank(model), allowed)
         if plan.cut and (why := self._prefix.why_not(plan.cut)):
             plan = plan.without_prefix(f"nothing is computed once: {why}")
         if plan.cut and not self._is_pretrained(model, plan.cut):
@@ -295,7 +299,7 @@ class Engine:
             return plan
         rows = torch.arange(min(self.config.batch_size, len(self.dataset.train)))
         reference = ReferenceForward(model, self.dataset, self.config, self.options.device)
-        planned = self._forward(model, strategy, plan, stored, self._sequences_on_device())
+        planned = self._forward(model, strategy, plan, stored, self.sequences)
         with torch.no_grad(), _disturbed(trainable_parameters(model)):
             expected, found = reference.logits("train", rows), planned.logits("train", rows)
         scale = max(1.0, float(expected.abs().max()))
@@ -315,13 +319,13 @@ class Engine:
     def _forward(
         self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None, sequences: Sequences
     ) -> Forward:
-        if not plan.restructured and not plan.cut:
-            return ReferenceForward(model, self.dataset, self.config, self.options.device)
-        changes = type(strategy).after_step is not Strategy.after_step
-        return PlannedForward(model, sequences, self.labels, plan, stored, strategy.low_rank(model), fixed=not changes)
-
-    def _sequences_on_device(self) -> Sequences:
-        return self.sequences if self.options.device == "cpu" else self.sequences.to(self.options.device)
+        device, forward = self.options.device, None
+        if plan.restructured or plan.cut:
+            changes = type(strategy).after_step is not Strategy.after_step
+            updates = strategy.low_rank(model)
+            forward = PlannedForward(model, sequences, self.labels, plan, stored, updates, fixed=not changes)
+        forward = forward or ReferenceForward(model, self.dataset, self.config, device)
+        return AutocastForward(forward, device) if self.options.precision == "bf16" else forward
 
 
 def _trains_plain_head_only(model: GPTModel, strategy: Strategy) -> bool:
@@ -364,6 +368,15 @@ def _warnings(untrained: list[str]) -> list[str]:
     if not untrained:
         return []
     return [f"the saved file holds {len(untrained)} tensors that are not trained, such as {untrained[0]}"]
+
+
+def _set_matmul_precision(options: EngineOptions) -> None:
+    """TF32 is a switch of the whole process in torch; other precisions switch it off."""
+    on_cuda = options.device.startswith("cuda")
+    if options.precision == "tf32" and not on_cuda:
+        raise InputError(f"--precision tf32 needs a CUDA device, not {options.device}; use fp32 or bf16")
+    if on_cuda:
+        torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
 
 
 def _load_optimizer_code() -> None:

@@ -14,7 +14,7 @@ from core.engine.plan import Plan
 from core.engine.prefix import Stored
 from core.engine.sequences import Sequences
 from core.model import GPTModel
-from core.training import SPLITS, SplitName, TrainConfig
+from core.training import SPLITS, Forward, SplitName, TrainConfig
 
 
 class ReferenceForward:
@@ -55,7 +55,7 @@ class PlannedForward:
 
     Args:
         model: the classifier, whose parameters are used where they are.
-        sequences: the data set's distinct sequences, on the model's device.
+        sequences: the data set's distinct sequences.
         labels: per split, on the model's device.
         plan: what to do.
         stored: the hidden states at the plan's cut; None where the cut is 0.
@@ -79,6 +79,8 @@ class PlannedForward:
         self.model = model
         self.sequences = sequences
         self.plan = plan
+        self._device = str(next(model.parameters()).device)
+        self._token_ids = sequences.token_ids.to(self._device)
         self._labels = labels
         self._stored = stored
         merged = updates if plan.merged else {}
@@ -97,8 +99,7 @@ class PlannedForward:
 
     def logits(self, split: SplitName, rows: Tensor) -> Tensor:
         """Row numbers (B,) -> class logits (B, C)."""
-        of_row = self.sequences.of_row[split]
-        numbers = of_row[rows.to(of_row.device)]
+        numbers = self.sequences.of_row[split][rows]
         return self._compute(numbers) if torch.is_grad_enabled() else self._look_up(numbers)
 
     def labels(self, split: SplitName, rows: Tensor) -> Tensor:
@@ -113,23 +114,23 @@ class PlannedForward:
 
     def _look_up(self, numbers: Tensor) -> Tensor:
         """Evaluation computes each distinct sequence once between two steps."""
-        missing = torch.unique(numbers.cpu())
+        missing = torch.unique(numbers)
         missing = missing[~self._known[missing]]
         if len(missing):
-            logits = self._compute(missing.to(numbers.device))
+            logits = self._compute(missing)
             if self._table is None:
                 self._table = logits.new_empty(len(self.sequences), logits.shape[-1])
-            self._table[missing.to(logits.device)] = logits
+            self._table[missing.to(self._device)] = logits
             self._known[missing] = True
         assert self._table is not None
-        return self._table[numbers]
+        return self._table[numbers.to(self._device)]
 
     def _compute(self, numbers: Tensor) -> Tensor:
         """Sequence numbers (B,) -> class logits (B, C)."""
         cut, stored = self.plan.cut, self._stored
         if cut > self._n_blocks:
             assert stored is not None
-            at = _take(stored.hidden, numbers)
+            at = self._take(stored.hidden, numbers)
         else:
             at = self._through_blocks(numbers)
         if cut <= self._n_blocks + 1:
@@ -139,12 +140,13 @@ class PlannedForward:
 
     def _through_blocks(self, numbers: Tensor) -> Tensor:
         """Hidden states at the last token of each sequence, behind the last block: (B,) -> (B, D)."""
-        layout = self.sequences.layout(numbers)
+        layout = self.sequences.layout(numbers).to(self._device)
         rows, token_positions = self.sequences.token_rows(numbers)
         if self._stored is None:
-            x = self.model.tok_emb(self.sequences.token_ids[rows]) + self.model.pos_emb(token_positions)
+            token_ids = self._token_ids[rows.to(self._device, non_blocking=True)]
+            x = self.model.tok_emb(token_ids) + self.model.pos_emb(token_positions.to(self._device))
         else:
-            x = _take(self._stored.hidden, rows)
+            x = self._take(self._stored.hidden, rows)
         first = max(self.plan.cut - 1, 0)
         if not self.plan.restructured:
             padded: Tensor = self.model.trf_blocks[first:](layout.pad(x))
@@ -156,7 +158,28 @@ class PlannedForward:
             return last.all_tokens(x, layout)[layout.last]
         return last.last_token(layout.pad(last.normalize(x)), x[layout.last], layout.ended())
 
+    def _take(self, rows: Tensor, numbers: Tensor) -> Tensor:
+        """Rows of hidden states, which may lie on the CPU although the model does not, on the model's device."""
+        return rows[numbers.to(rows.device, non_blocking=True)].to(self._device)
 
-def _take(rows: Tensor, numbers: Tensor) -> Tensor:
-    """Rows of hidden states, which may lie on the CPU, on the device of the numbers."""
-    return rows[numbers.to(rows.device)].to(numbers.device)
+
+class AutocastForward:
+    """Another forward's logits with products in bfloat16; parameters and optimizer stay in float32."""
+
+    def __init__(self, inner: Forward, device: str) -> None:
+        self.inner = inner
+        self.evaluation_rows = inner.evaluation_rows
+        self._device_type = device.partition(":")[0]
+
+    def logits(self, split: SplitName, rows: Tensor) -> Tensor:
+        """Row numbers (B,) -> class logits (B, C)."""
+        with torch.autocast(self._device_type, dtype=torch.bfloat16):
+            return self.inner.logits(split, rows).float()
+
+    def labels(self, split: SplitName, rows: Tensor) -> Tensor:
+        """Row numbers (B,) -> labels (B,)."""
+        return self.inner.labels(split, rows)
+
+    def parameters_changed(self) -> None:
+        """As the other forward's."""
+        self.inner.parameters_changed()

@@ -134,7 +134,7 @@ class PrefixCache:
         start = time.perf_counter()
         places = {cut: self._allocate(cut) for cut in cuts}
         wanted = {cut: place.hidden for cut, place in places.items()}
-        _Pass(model.to(self.device), self.sequences.to(self.device), wanted).run(self.device, on_progress)
+        _Pass(model.to(self.device), self.sequences, wanted, self.device).run(on_progress)
         seconds = time.perf_counter() - start
         for cut, place in places.items():
             # Charged as if computed alone: the pass up to this cut takes that share of the blocks.
@@ -215,16 +215,17 @@ class _Place:
 class _Pass:
     """One pass of all sequences through the frozen stages, leaving hidden states at every wanted cut."""
 
-    def __init__(self, model: GPTModel, sequences: Sequences, wanted: dict[int, Tensor]) -> None:
+    def __init__(self, model: GPTModel, sequences: Sequences, wanted: dict[int, Tensor], device: str) -> None:
+        self.device = device
         self.model = model
         self.sequences = sequences
         self.wanted = wanted
         self.blocks = [EngineBlock(block, {}, frozen=True, associative=True) for block in transformer_blocks(model)]
 
-    def run(self, device: str, on_progress: Callable[[int, int], None]) -> None:
+    def run(self, on_progress: Callable[[int, int], None]) -> None:
         """Fill the wanted tensors. On the CPU, one thread per core works on its own chunk: no barriers."""
         chunks, threads = self._chunks(), torch.get_num_threads()
-        workers = threads if device == "cpu" and len(chunks) >= threads else 1
+        workers = threads if self.device == "cpu" and len(chunks) >= threads else 1
         done = 0
         try:
             with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
@@ -236,16 +237,17 @@ class _Pass:
 
     def _chunks(self) -> list[Tensor]:
         """Sequence numbers by length, in chunks of about CHUNK_TOKENS tokens."""
-        lengths = self.sequences.lengths.cpu()
+        lengths = self.sequences.lengths
         order = torch.argsort(lengths, stable=True)
         sizes = torch.bincount((torch.cumsum(lengths[order], 0) - 1) // CHUNK_TOKENS)
-        return [chunk.to(self.sequences.lengths.device) for chunk in order.split(sizes.tolist()) if len(chunk)]
+        return [chunk for chunk in order.split(sizes.tolist()) if len(chunk)]
 
     @torch.no_grad()
     def _run_chunk(self, numbers: Tensor) -> None:
-        layout = self.sequences.layout(numbers)
+        layout = self.sequences.layout(numbers).to(self.device)
         rows, positions = self.sequences.token_rows(numbers)
-        x = self.model.tok_emb(self.sequences.token_ids[rows]) + self.model.pos_emb(positions)
+        token_ids = self.sequences.token_ids[rows]
+        x = self.model.tok_emb(token_ids.to(self.device)) + self.model.pos_emb(positions.to(self.device))
         for cut, block in enumerate(self.blocks, start=1):
             self._store(cut, rows, x)
             if cut == max(self.wanted):

@@ -61,7 +61,10 @@ def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> I
 def _kind(engine: Engine, job: Job) -> object:
     """Jobs of the same kind form a group; a job that must run alone has a kind of its own."""
     alone = (job.variant.label, job.seed)
-    if not engine.options.together or engine.options.reference or not isinstance(job.variant.strategy, Strategy):
+    options = engine.options
+    if not options.together or options.reference or options.precision != "fp32":
+        return alone
+    if not isinstance(job.variant.strategy, Strategy):
         return alone
     try:
         seen = engine.inspect(job.variant)
@@ -196,7 +199,8 @@ class _Heads:
             first = together[0]
             if isinstance(first, Step):
                 rows = torch.stack([event.rows for event in together if isinstance(event, Step)])  # (S, B)
-                self._step(rows_of[rows].to(self.features.device), self.engine.labels["train"][rows.to(self.features.device)])
+                device = self.features.device
+                self._step(rows_of[rows].to(device), self.engine.labels["train"][rows.to(device)])
                 on_progress(Progress(first.moment.step + 1, total, None, f"{len(events)} heads at once"))
             elif isinstance(first, Measure):
                 for number, event in enumerate(together):

@@ -26,6 +26,11 @@ class Layout:
     slots: Tensor | None  # (n,) the slot of each flat row among the B*T padded ones; None: all equally long
     last: Tensor  # (B,) the flat row of each sequence's last token
 
+    def to(self, device: str) -> "Layout":
+        """A copy on a device."""
+        slots = None if self.slots is None else self.slots.to(device, non_blocking=True)
+        return Layout(self.batch, self.longest, slots, self.last.to(device, non_blocking=True))
+
     def pad(self, rows: Tensor) -> Tensor:
         """(n, C) -> (B, T, C); rows after a sequence's end are zero."""
         if self.slots is not None:
@@ -48,7 +53,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Every distinct sequence of a data set, one after the other, and which one each row of a split is."""
+    """Every distinct sequence of a data set, one after the other, and which one each row of a split is.
+
+    All of it stays on the CPU: where tokens lie is worked out there, so that no step waits for an accelerator.
+    """
 
     token_ids: Tensor  # (sum of lengths,)
     lengths: Tensor  # (U,)
@@ -82,15 +90,10 @@ class Sequences:
         positions = torch.arange(len(starts), device=starts.device) - starts
         return torch.repeat_interleave(self.offsets[numbers], lengths) + positions, positions
 
-    def to(self, device: str) -> "Sequences":
-        """A copy on a device."""
-        of_row = {name: numbers.to(device) for name, numbers in self.of_row.items()}
-        return Sequences(self.token_ids.to(device), self.lengths.to(device), of_row)
-
     def sha256(self) -> str:
         """Identifies the sequences, whichever rows they belong to."""
-        digest = hashlib.sha256(self.lengths.cpu().numpy().tobytes())
-        digest.update(self.token_ids.cpu().numpy().tobytes())
+        digest = hashlib.sha256(self.lengths.numpy().tobytes())
+        digest.update(self.token_ids.numpy().tobytes())
         return digest.hexdigest()
 
 

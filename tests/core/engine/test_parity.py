@@ -7,8 +7,8 @@ import pytest
 
 import strategies
 from core.engine import Engine, EngineOptions, Outcome
-from core.engine.fit import REFERENCE
-from core.engine.plan import ALL, Plan
+from core.engine.plan import ALL, REFERENCE, Plan
+from core.errors import InputError
 from core.training import TrainConfig
 from tests import small
 
@@ -63,3 +63,23 @@ def test_plan_agrees_with_reference(
 ) -> None:
     fast = run(label, PLANS[plan], replace(CONFIG, position=position), tmp_path)
     assert_same_numbers(fast, references[label, position])
+
+
+@pytest.mark.parametrize("label", ["last_block", "lora"])
+def test_bfloat16_is_close_but_not_the_same(
+    label: str, references: dict[tuple[str, str], Outcome], tmp_path: Path
+) -> None:
+    (variant,) = strategies.build_variants([label])
+    engine = Engine(small.pretrained(), small.dataset(), CONFIG, EngineOptions(precision="bf16"))
+    rows = engine.fit(variant, 123, tmp_path / "classifier").history.rows
+    differences = [
+        abs(row.train_loss - expected.train_loss)
+        for row, expected in zip(rows, references[label, "last"].history.rows, strict=True)
+        if row.train_loss is not None and expected.train_loss is not None
+    ]
+    assert 1e-6 < max(differences) < 0.1
+
+
+def test_tf32_needs_cuda() -> None:
+    with pytest.raises(InputError, match="tf32 needs a CUDA device"):
+        Engine(small.pretrained(), small.dataset(), CONFIG, EngineOptions(precision="tf32"))
