@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from core.data import encode_texts
 from core.errors import InputError
 from core.files import atomic_directory, sha256_of
-from core.model import GPTConfig, GPTModel
-from core.strategy import Strategy, Variant, freeze, load_file as load_plugin, load_module, unfreeze
+from core.model import CONFIGS, GPTModel
+from core.strategy import Method, Strategy, Variant, freeze, load_module, unfreeze
+from core.strategy import load_file as load_plugin
 from core.weights import Pretrained, find_pretrained
 
 TENSORS = "classifier.safetensors"
@@ -75,6 +76,7 @@ def describe_classifier(
 ) -> ClassifierInfo:
     """The description of a classifier that is about to be saved."""
     strategy, plugin = variant.strategy, variant.plugin
+    assert isinstance(strategy, Strategy)
     return ClassifierInfo(
         strategy=variant.name,
         label=variant.label,
@@ -228,7 +230,7 @@ def read_info(directory: Path) -> ClassifierInfo:
 
 def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
     folder = weights_dir or (Path(info.weights_dir) if info.weights_dir else None)
-    name = info.model if info.model_config == asdict(_config_named(info.model)) else None
+    name = info.model if info.model in CONFIGS else None  # a checkpoint of another shape is known by its folder
     pretrained = find_pretrained(name, folder)
     if pretrained.sha256 != info.model_sha256:
         raise InputError(
@@ -238,21 +240,20 @@ def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
     return pretrained
 
 
-def _config_named(name: str) -> GPTConfig:
-    from core.model import CONFIGS
-
-    return CONFIGS.get(name, GPTConfig())
-
-
 def _strategy_class(info: ClassifierInfo, plugin: Path | None) -> type[Strategy]:
     if info.plugin is None:
-        return load_module(f"strategies.{info.strategy}")
+        return _trainable(load_module(f"strategies.{info.strategy}"))
     path = plugin or Path(info.plugin)
     if not path.is_file():
         raise InputError(f"the strategy file {path} of this classifier is gone; give it with --plugin FILE")
     if sha256_of(path) != info.plugin_sha256:
         raise InputError(f"the strategy file {path} was changed since this classifier was trained; restore it")
-    return load_plugin(path)
+    return _trainable(load_plugin(path))
+
+
+def _trainable(found: type[Method]) -> type[Strategy]:
+    assert issubclass(found, Strategy), "baselines leave no classifier"
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -138,18 +138,29 @@ def transformer_blocks(model: GPTModel) -> list[TransformerBlock]:
 
 def is_standard(block: nn.Module) -> bool:
     """Whether the block is put together as the book's, whatever layers stand in the places of its linear ones."""
-    if type(block) is not TransformerBlock:
+    if type(block) is not TransformerBlock or _children(block) != {"att", "ff", "norm1", "norm2", "drop_shortcut"}:
         return False
-    parts = {"att": MultiHeadAttention, "ff": FeedForward, "drop_shortcut": nn.Dropout}
-    if set(dict(block.named_children())) != {*parts, "norm1", "norm2"}:
-        return False
-    if any(type(getattr(block, name)) is not kind for name, kind in parts.items()):
-        return False
-    names = {"W_query", "W_key", "W_value", "out_proj", "dropout"}
-    layers = block.ff.layers
+    attention, layers = block.att, getattr(block.ff, "layers", None)
     return (
-        set(dict(block.att.named_children())) == names
+        type(attention) is MultiHeadAttention
+        and _children(attention) == {"W_query", "W_key", "W_value", "out_proj", "dropout"}
+        and type(block.ff) is FeedForward
+        and _children(block.ff) == {"layers"}
         and type(layers) is nn.Sequential
         and len(layers) == 3
         and type(layers[1]) is GELU
     )
+
+
+def is_untouched(block: nn.Module) -> bool:
+    """Whether the block is standard and holds the book's own layers everywhere."""
+    if not is_standard(block):
+        return False
+    linear = [getattr(block.att, name) for name in ("W_query", "W_key", "W_value", "out_proj")]
+    linear += [block.ff.layers[0], block.ff.layers[2]]
+    norms = [block.norm1, block.norm2]
+    return all(type(each) is nn.Linear for each in linear) and all(type(each) is LayerNorm for each in norms)
+
+
+def _children(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_children()}

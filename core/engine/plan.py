@@ -14,17 +14,14 @@ from typing import Any
 
 from torch import nn
 
-from core.engine.block import is_standard
+from core.engine.block import is_standard, is_untouched
 from core.engine.linear import Updates
 from core.engine.prefix import Stored
 from core.engine.sequences import Sequences
-from core.model import GELU, FeedForward, GPTModel, LayerNorm, MultiHeadAttention, TransformerBlock
+from core.model import GPTModel, LayerNorm
 from core.strategy import Strategy
 
-_OWN_TYPES = {
-    nn.Linear, nn.Embedding, nn.Dropout, nn.Sequential,
-    LayerNorm, GELU, FeedForward, MultiHeadAttention, TransformerBlock,
-}  # fmt: skip
+_LEAF_TYPES = {nn.Embedding, nn.Dropout, LayerNorm}  # the stages that are no blocks
 
 
 @dataclass(frozen=True)
@@ -147,14 +144,18 @@ def _first_own_stage(model: GPTModel) -> int:
     if _has_hooks(model) or "forward" in vars(model) or type(model) is not GPTModel:
         return 0
     for number, (_, modules) in enumerate(stages(model)[:-1]):
-        if any(_is_own(module) for stage in modules for module in stage.modules()):
+        if not all(_is_pristine(module) for module in modules):
             return number
     return len(model.trf_blocks) + 2
 
 
-def _is_own(module: nn.Module) -> bool:
-    trains = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-    return trains or type(module) not in _OWN_TYPES or "forward" in vars(module) or _has_hooks(module)
+def _is_pristine(module: nn.Module) -> bool:
+    """Nothing in it trains, was put there or replaced, or is watched by a hook."""
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        return False
+    if any(_has_hooks(part) or "forward" in vars(part) for part in module.modules()):
+        return False
+    return type(module) in _LEAF_TYPES or is_untouched(module)
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -174,6 +175,7 @@ def _not_restructurable(model: GPTModel, cut: int) -> str | None:
     if cut == 0 and not (type(model.tok_emb) is nn.Embedding and type(model.pos_emb) is nn.Embedding):
         return "the model's own modules are called: the embeddings were replaced"
     for index, block in enumerate(model.trf_blocks):
+        # The frozen blocks before the cut are not computed here, so their shape does not matter.
         if index + 1 >= cut and not is_standard(block):
             return f"the model's own modules are called: block {index} was changed beyond its linear layers"
     return None
