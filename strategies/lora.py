@@ -1,36 +1,51 @@
-"""Strategy: LoRA adapters on every linear layer of the blocks."""
+"""Strategy: LoRA adapters on linear layers of the blocks, with PEFT's options."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
 from core.model import GPTModel
-from core.strategy import LowRank, Strategy
-from strategies._peft import LINEAR_LAYERS, insert_adapter, plain_lora_layers
+from core.strategy import LowRank
+from strategies._peft import PeftStrategy, plain_lora_layers
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora(Strategy):
+class Lora(PeftStrategy):
     """Low-rank adapters on the six linear layers of every block, and the head.
 
-    Parameters: L * r * (8*D + 10*D) + D*C + C (four D x D layers and two D x 4D layers per block).
+    Parameters: L*r*18*D + D*C + C (four D x D layers and two D x 4D layers per block).
     At 124M: 2,655,746
     Learning rate: 8e-4, that of the book's appendix E, whose scale alpha / r is the one used here.
-    Reference: Hu et al. (2021), LoRA: Low-Rank Adaptation of Large Language Models, arXiv:2106.09685.
+    Reference: Hu et al. (2021), LoRA: Low-Rank Adaptation of Large Language Models, arXiv:2106.09685;
+      init: Meng et al. (2024), PiSSA, arXiv:2404.02948; Bueyuekakyuez (2024), OLoRA, arXiv:2406.01775;
+      rslora: Kalajdzievski (2023), arXiv:2312.03732.
     When: close to all layers in accuracy with a small file per task.
     """
-
-    family: ClassVar[str] = "low-rank"
 
     learning_rate: float = 8e-4
     r: int = 16
     alpha: int = 16
+    dropout: float = 0.0
+    bias: Literal["none", "all", "lora_only"] = "none"
+    rslora: bool = False
+    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = "default"
 
-    def apply(self, model: GPTModel) -> None:
+    def config(self, model: GPTModel, target_modules: list[str]) -> "LoraConfig":
         from peft import LoraConfig
 
-        insert_adapter(model, LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=list(LINEAR_LAYERS)))
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            bias=self.bias,
+            use_rslora=self.rslora,
+            init_lora_weights=True if self.init == "default" else self.init,
+            target_modules=target_modules,
+        )
 
     def low_rank(self, model: GPTModel) -> dict[nn.Module, LowRank]:
         return plain_lora_layers(model)
