@@ -1,0 +1,32 @@
+"""Strategy: the last n transformer blocks, the final norm and the head."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.errors import InputError
+from core.model import GPTModel
+from core.strategy import Strategy, unfreeze
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastNBlocks(Strategy):
+    """The last n transformer blocks, the final norm and the head.
+
+    Parameters: n*(12*D^2 + 13*D) + 2*D + D*C + C (blocks, final norm, head).
+    At 124M: 14,178,818
+    Learning rate: the chapter's.
+    Reference: Raschka (2024), Build a Large Language Model (From Scratch), chapter 6, bonus experiments.
+    When: the last block alone is not enough, and all layers are too slow.
+    """
+
+    family: ClassVar[str] = "selective"
+
+    n: int = 2
+
+    def apply(self, model: GPTModel) -> None:
+        n_blocks = len(model.trf_blocks)
+        if not 1 <= self.n <= n_blocks:
+            raise InputError(
+                f"last_n_blocks@n={self.n}: the model has {n_blocks} blocks; use n=1 to n={n_blocks}"
+            )
+        unfreeze(model.trf_blocks[-self.n :], model.final_norm)
