@@ -1,0 +1,48 @@
+"""Strategy: from the head down, one more block per epoch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.errors import InputError
+from core.model import GPTModel
+from core.strategy import Strategy, freeze, unfreeze
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradualUnfreezing(Strategy):
+    """The head first, then with each epoch one more of the last blocks (the first together with the final norm).
+
+    Parameters: min(blocks, L)*(12*D^2 + 13*D) + 2*D + D*C + C (all that train in the end).
+    At 124M: 28,354,562
+    Learning rate: the chapter's.
+    Reference: Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification, arXiv:1801.06146.
+    When: a random head should settle before it disturbs pretrained blocks.
+    """
+
+    family: ClassVar[str] = "selective"
+
+    blocks: int = 4  # at most; with 5 epochs: one per epoch; with others, the stages are equally long, too
+
+    def __post_init__(self) -> None:
+        if self.blocks < 1:
+            raise InputError(f"gradual_unfreezing@blocks={self.blocks}: use 1 or more")
+
+    def apply(self, model: GPTModel) -> None:
+        """Mark all that will ever train, so that it is counted, optimised and saved."""
+        self._unfreeze_last(model, self.blocks)
+
+    def before_training(self, model: GPTModel, epochs: int, steps_per_epoch: int) -> None:
+        """Freeze all but the head; the optimizer passes over parameters without a gradient."""
+        freeze(model.trf_blocks, model.final_norm)
+        vars(model)["total_steps"] = epochs * steps_per_epoch
+
+    def after_step(self, model: GPTModel, step: int) -> None:
+        """Unfreeze the blocks of the stage in which the next step lies."""
+        stages = 1 + min(self.blocks, len(model.trf_blocks))
+        stage = min((step + 1) * stages // vars(model)["total_steps"], stages - 1)
+        if stage:
+            self._unfreeze_last(model, stage)
+
+    @staticmethod
+    def _unfreeze_last(model: GPTModel, count: int) -> None:
+        unfreeze(model.trf_blocks[-count:], model.final_norm)
