@@ -1,0 +1,42 @@
+"""Strategy: every weight, with a learning rate that falls with the distance from the head."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from core.model import GPTModel
+from core.strategy import Strategy, unfreeze
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerwiseDecay(Strategy):
+    """Every weight, each block with a smaller learning rate than the one above it.
+
+    Parameters: V*D + P*D + L*(12*D^2 + 13*D) + 2*D + D*C + C (all of them).
+    At 124M: 124,441,346
+    Learning rate: 1e-4 for the head and a factor of 0.8 per block, those of ELECTRA-Base (Clark et al., 2020,
+      arXiv:2003.10555), which has 124M's blocks and width.
+    Reference: Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification, arXiv:1801.06146.
+    When: all layers are to be trained, and the general knowledge of the lower ones should be kept.
+    """
+
+    family: ClassVar[str] = "selective"
+
+    learning_rate: float = 1e-4
+    decay: float = 0.8
+
+    def apply(self, model: GPTModel) -> None:
+        unfreeze(model)
+
+    def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
+        """Depth 0: the head and the final norm; 1: the last block; ...; L + 1: the embeddings."""
+        depths = [
+            nn.ModuleList([model.out_head, model.final_norm]),
+            *reversed(model.trf_blocks),
+            nn.ModuleList([model.tok_emb, model.pos_emb]),
+        ]
+        return [
+            {"params": list(modules.parameters()), "lr": self.learning_rate * self.decay**depth}
+            for depth, modules in enumerate(depths)
+        ]
