@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from strategies._catalogue import Entry
+from strategies._catalogue import Entry, by_family
 
 if TYPE_CHECKING:
     from core import training
@@ -34,13 +34,11 @@ def print_catalogue(console: Console, entries: Sequence[Entry]) -> None:
     table.add_column("what is trained")
     table.add_column("trainable\nat 124M", justify="right")
     table.add_column("learning\nrate", justify="right")
-    readable = [entry for entry in entries if entry.error is None]
-    for family in dict.fromkeys(entry.family for entry in readable):
+    for family, group in by_family(entries).items():
         table.add_section()
         table.add_row(Text(family, style="bold cyan"))
-        for entry in readable:
-            if entry.family == family:
-                table.add_row(f"  {escape(entry.name)}", _what(entry), entry.at_124m, entry.learning_rate)
+        for entry in group:
+            table.add_row(f"  {escape(entry.name)}", _what(entry), entry.at_124m, entry.learning_rate)
     broken = [entry for entry in entries if entry.error is not None]
     if broken:
         table.add_section()
@@ -48,12 +46,14 @@ def print_catalogue(console: Console, entries: Sequence[Entry]) -> None:
         table.add_row(f"  {escape(entry.name)}", Text(f"{entry.path}: {entry.error}", style="red"), "-", "-")
     console.print(table)
     console.print(
-        "\nUse them as --strategies head,lora@r=4+alpha=8; --set lora.r=4 sets a field of every lora."
+        "\nUse them as --strategies head,lora@r=4+alpha=8; --set lora.r=4 sets a field of every lora. Every strategy "
+        "also has learning_rate and weight_decay; those that stand on PEFT, targets=W_query/W_value and layers=0/1."
     )
 
 
 def _what(entry: Entry) -> Text:
-    shown = [f"{name}={value}" for name, value in entry.fields.items() if name != "weight_decay"]
+    own = [name for name in entry.fields if name in entry.own and name != "weight_decay"]
+    shown = [f"{name}={entry.fields[name]}" for name in own]
     text = Text(entry.trains)
     return text.append("\n" + "  ".join(shown), style="dim") if shown else text
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from strategies import discover
 
 ROOT = Path(__file__).parent.parent
+# The order in which families are shown; any other family follows.
+FAMILIES = ("selective", "low-rank", "scaling", "orthogonal", "adapters", "prompts", "baselines")
 _KEY = re.compile(r"([A-Z][\w ]*?):\s*(.*)")
 
 
@@ -29,6 +31,7 @@ class Entry:
     fields: Mapping[str, str] = field(
         default_factory=dict
     )  # hyperparameters and their defaults, as Python writes them
+    own: frozenset[str] = frozenset()  # the fields that the file itself names; the others are inherited
     error: str | None = None
 
     @property
@@ -42,6 +45,15 @@ def read_catalogue(plugins: Iterable[Path] = ()) -> list[Entry]:
     return [read_entry(path) for path in (*discover().values(), *plugins)]
 
 
+def by_family(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """The readable entries by family, the families in the order of :data:`FAMILIES`."""
+    groups: dict[str, list[Entry]] = {family: [] for family in FAMILIES}
+    for entry in entries:
+        if entry.error is None:
+            groups.setdefault(entry.family, []).append(entry)
+    return {family: group for family, group in groups.items() if group}
+
+
 def read_entry(path: Path) -> Entry:
     """What one file says; a file that cannot be read or holds no strategy becomes an entry with an ``error``."""
     try:
@@ -51,7 +63,9 @@ def read_entry(path: Path) -> Entry:
     node = _strategy_class(tree)
     if node is None:
         return Entry(
-            path.stem, path, error="holds no strategy: one class with a base class Strategy is needed"
+            path.stem,
+            path,
+            error="holds no strategy: one class with a base class Strategy or Baseline is needed",
         )
     attributes, fields = _class_values(node, tree)
     text = ast.get_docstring(node) or ""
@@ -64,6 +78,7 @@ def read_entry(path: Path) -> Entry:
         learning_rate=fields.pop("learning_rate", "-"),
         notes=read_notes(text),
         fields=fields,
+        own=frozenset(_class_values_of(node, fields)[1]),
     )
 
 
@@ -96,7 +111,7 @@ def _strategy_class(tree: ast.Module) -> ast.ClassDef | None:
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             known = imported | {each.name for each in strategies}
-            if any(base == "Strategy" or base in known for base in _base_names(node)):
+            if any(base in ("Strategy", "Baseline") or base in known for base in _base_names(node)):
                 strategies.append(node)
     return strategies[-1] if strategies else None
 
@@ -133,6 +148,15 @@ def _class_values(node: ast.ClassDef, tree: ast.Module) -> tuple[dict[str, str],
             inherited_attributes, inherited_fields = _class_values(*found)
             attributes |= inherited_attributes
             fields |= inherited_fields
+    own_attributes, own_fields = _class_values_of(node, fields)
+    return attributes | own_attributes, fields | own_fields
+
+
+def _class_values_of(node: ast.ClassDef, inherited: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The same of one class without its bases; a plain assignment to an inherited field is a field, too."""
+    known = set(inherited)
+    attributes: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for statement in node.body:
         if (
             isinstance(statement, ast.AnnAssign)
@@ -143,7 +167,7 @@ def _class_values(node: ast.ClassDef, tree: ast.Module) -> tuple[dict[str, str],
             (fields if is_field else attributes)[statement.target.id] = ast.unparse(statement.value)
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name = statement.targets[0].id
-            (fields if name in fields else attributes)[name] = ast.unparse(statement.value)
+            (fields if name in known | set(fields) else attributes)[name] = ast.unparse(statement.value)
     return attributes, fields
 
 
