@@ -1,0 +1,38 @@
+"""Strategy: LoRA whose weights keep a trained magnitude apart from their direction."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.model import GPTModel
+from strategies._peft import PeftStrategy
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dora(PeftStrategy):
+    """Low-rank adapters for the direction of every linear layer's weight, its magnitude, and the head.
+
+    Parameters: L*(r*18*D + 9*D) + D*C + C (LoRA, and a magnitude per output of each layer).
+    At 124M: 2,738,690
+    Learning rate: 8e-4, that of lora here: the paper tunes both alike.
+    Reference: Liu et al. (2024), DoRA: Weight-Decomposed Low-Rank Adaptation, arXiv:2402.09353.
+    When: a little more accuracy than LoRA at small r, for about twice its time per step.
+    """
+
+    learning_rate: float = 8e-4
+    r: int = 16
+    alpha: int = 16
+    dropout: float = 0.0
+
+    def config(self, model: GPTModel, target_modules: list[str]) -> "LoraConfig":
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            use_dora=True,
+            target_modules=target_modules,
+        )
