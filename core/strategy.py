@@ -79,7 +79,7 @@ class Strategy(ABC):
         return {}
 
     def merge(self, model: GPTModel) -> None:
-        """Fold what :meth:`apply` inserted into the weights, in place: a plain GPTModel with the same logits is left."""
+        """Fold what :meth:`apply` inserted into the weights, in place: a plain GPTModel, the same logits."""
         raise InputError(f"{type(self).__name__} cannot be merged into a plain GPTModel; keep its adapters")
 
     @classmethod

@@ -161,7 +161,7 @@ class Summary:
 
     @cached_property
     def pareto(self) -> tuple[str, ...]:
-        """Labels on the Pareto front (no other has a higher accuracy for as few parameters), fewest parameters first."""
+        """Labels on the Pareto front (no other is more accurate with as few parameters), fewest parameters first."""
         points = [(row.label, row.trainable_params, row.test_accuracy) for row in self.finished]
         return pareto_front(
             [(name, size, value) for name, size, value in points if size is not None and value is not None]

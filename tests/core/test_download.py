@@ -243,7 +243,7 @@ def test_faulty_source_is_named_and_the_next_one_used(serve, target, fault):
 
 def test_a_redirect_away_from_https_is_refused(serve, target):
     elsewhere = serve().url.replace("127.0.0.1", "localhost")
-    with pytest.raises(Unavailable, match="redirects to http://localhost:.* not https"):
+    with pytest.raises(Unavailable, match=r"redirects to http://localhost:.* not https"):
         fetch(target, serve(status=302, redirect_to=elsewhere))
 
 

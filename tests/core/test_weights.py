@@ -310,7 +310,7 @@ def test_a_failed_download_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> No
         raise Unavailable("no network")
 
     monkeypatch.setattr(weights, "download_file", fail)
-    with pytest.raises(Unavailable, match="no network; to supply the weights, .* --weights-dir"):
+    with pytest.raises(Unavailable, match=r"no network; to supply the weights, .* --weights-dir"):
         find_pretrained(None, None)
 
 

@@ -72,7 +72,7 @@ def test_everything_is_written_and_nothing_half(tmp_path: Path, real_plots: None
     paths = write_report(directory)
     assert {"summary.csv", "results.json", "report.md", "report.html", "plots/loss.png"} <= set(paths)
     assert all(path.is_file() and path.stat().st_size for path in paths.values())
-    assert not [path for path in directory.rglob(".*")]
+    assert not list(directory.rglob(".*"))
     assert len(json.loads(paths["results.json"].read_text())) == 4
     assert list(pd.read_csv(paths["summary.csv"])["label"]) == [made.label for made in FOUR]
 
@@ -217,7 +217,7 @@ def test_a_record_without_predictions_is_reported_as_not_compared(tmp_path: Path
 
 
 def test_a_folder_that_is_no_experiment_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="experiment.json"):
+    with pytest.raises(InputError, match=r"experiment\.json"):
         write_report(tmp_path)
 
 

@@ -181,7 +181,8 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
         f"model.CONFIGS['demo'] = model.{TINY!r}; sys.exit(run_all.main(sys.argv[1:]))"
     )
     argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.experiment.data,
-            "--epochs", "1", "--device", "cpu", "--name", "tiny", "--results-dir", bench.experiment.results_dir]  # fmt: skip
+            "--epochs", "1", "--device", "cpu", "--name", "tiny",
+            "--results-dir", bench.experiment.results_dir]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, argv)], check=False, cwd=ROOT, capture_output=True, text=True
     )
