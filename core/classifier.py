@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,39 +94,51 @@ def describe_classifier(
     )
 
 
-def save_classifier(
-    directory: Path, model: GPTModel, trained: Sequence[str], rebuilt: GPTModel, info: ClassifierInfo
-) -> ClassifierInfo:
-    """Write the tensors that a rebuilt classifier lacks, and the description, whole or not at all.
+def untrained_differences(model: GPTModel, rebuilt: GPTModel) -> list[str]:
+    """Tensors that are not trained and yet are not as a rebuilt classifier has them, so they must be saved, too.
+
+    Args:
+        model: the finetuned classifier.
+        rebuilt: the same strategy applied to a fresh pretrained model under another seed. Random projections of
+            some methods differ from it, for example.
+    """
+    trained, other = trained_names(model), rebuilt.state_dict()
+    return [
+        name
+        for name, tensor in model.state_dict().items()
+        if name not in trained and _differs(tensor, other.get(name))
+    ]
+
+
+def trained_names(model: GPTModel) -> set[str]:
+    """The names of the parameters that train."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _differs(tensor: Tensor, other: Tensor | None) -> bool:
+    return other is None or tensor.shape != other.shape or not torch.equal(tensor.cpu(), other.cpu())
+
+
+def save_classifier(directory: Path, model: GPTModel, extra: Sequence[str], info: ClassifierInfo) -> ClassifierInfo:
+    """Write the trained tensors, ``extra`` ones and the description, whole or not at all.
 
     Args:
         directory: where ``classifier.safetensors`` and ``classifier.json`` go.
         model: the finetuned classifier.
-        trained: the names of its trained tensors; they are always written.
-        rebuilt: the same strategy applied to a fresh pretrained model under another seed: what differs from it
-            although it was not trained (random projections of some methods, for example) must be written, too,
-            and is named in ``untrained_tensors``.
+        extra: from :func:`untrained_differences`.
         info: from :func:`describe_classifier`.
 
     Returns:
         The description as written, with the hash of the tensors.
     """
-    other = rebuilt.state_dict()
+    wanted = trained_names(model) | set(extra)
     state = model.state_dict()
-    extra = [name for name, tensor in state.items() if name not in set(trained) and _differs(tensor, other.get(name))]
-    tensors = {name: state[name].detach().cpu().contiguous().clone() for name in [*trained, *extra]}
+    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in state.items() if name in wanted}
     with atomic_directory(directory) as folder:
         save_file(tensors, folder / TENSORS)
-        values = asdict(info) | {
-            "tensors_sha256": sha256_of(folder / TENSORS),
-            "untrained_tensors": extra,
-        }
-        (folder / DESCRIPTION).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return ClassifierInfo(**values)
-
-
-def _differs(tensor: Tensor, other: Tensor | None) -> bool:
-    return other is None or tensor.shape != other.shape or not torch.equal(tensor.cpu(), other.cpu())
+        info = replace(info, tensors_sha256=sha256_of(folder / TENSORS), untrained_tensors=list(extra))
+        (folder / DESCRIPTION).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    return info
 
 
 def size_on_disk(directory: Path) -> int:
@@ -135,7 +147,7 @@ def size_on_disk(directory: Path) -> int:
 
 
 def rebuild(pretrained: Pretrained, strategy: Strategy, n_classes: int, seed: int) -> GPTModel:
-    """A fresh classifier in evaluation mode, as :func:`save_classifier` and loading need it."""
+    """A fresh classifier in evaluation mode, as saving and loading need it."""
     model = pretrained.build()
     make_classifier(model, strategy, n_classes, seed)
     return model.eval()

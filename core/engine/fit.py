@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from core.classifier import (
     rebuild,
     save_classifier,
     size_on_disk,
+    untrained_differences,
 )
 from core.data import Dataset
 from core.engine.baseline import fit_baseline
@@ -63,6 +64,8 @@ class TrainingRun:
     compact: CompactEmbedding | None
     trainable_params: int
     total_params: int
+    rebuilt: GPTModel | None = None  # for reloading; runs that train the head alone share one
+    untrained: list[str] = field(default_factory=list)  # tensors that are saved although they are not trained
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,6 @@ class Engine:
 
     def _save_and_reload(self, run: TrainingRun) -> tuple[Forward, list[str]]:
         job = run.job
-        trained = [name for name, parameter in run.model.named_parameters() if parameter.requires_grad]
         info = describe_classifier(
             job.variant,
             self.pretrained,
@@ -261,13 +263,14 @@ class Engine:
             self.config.position,
             job.seed,
         )
-        with self.drawing:
-            reloaded = rebuild(self.pretrained, run.strategy, self.n_classes, job.seed + 1)
-        info = save_classifier(job.directory, run.model, trained, reloaded, info)
-        load_tensors(job.directory, reloaded, info)
-        reloaded.to(self.options.device)
-        forward = self._forward(reloaded, run.strategy, run.plan, run.stored, self.sequences)
-        return forward, _warnings(info.untrained_tensors or [])
+        if run.rebuilt is None:
+            with self.drawing:
+                run.rebuilt = rebuild(self.pretrained, run.strategy, self.n_classes, job.seed + 1)
+            run.untrained = untrained_differences(run.model, run.rebuilt)
+        info = save_classifier(job.directory, run.model, run.untrained, info)
+        load_tensors(job.directory, run.rebuilt, info)
+        run.rebuilt.to(self.options.device)
+        return self._forward(run.rebuilt, run.strategy, run.plan, run.stored, self.sequences), _warnings(run.untrained)
 
     # --- plans -------------------------------------------------------------------------------------------------
 

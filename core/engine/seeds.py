@@ -161,8 +161,9 @@ def _fit_heads(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> 
         solver.train(events, on_progress)
     share = run.meter.seconds["train"] / len(jobs)
     for number, job in enumerate(jobs):
+        run.job = job
         try:
-            yield job, _head_outcome(engine, run, solver, number, job, events[number], share)
+            yield job, _head_outcome(engine, run, solver, number, share)
         except Exception as error:  # noqa: BLE001 - one run's error must not take the others along
             yield job, error
 
@@ -265,7 +266,7 @@ class _HeadForward:
 
 
 def _head_outcome(
-    engine: Engine, run: TrainingRun, heads: _Heads, number: int, job: Job, events: Sequence[Event], share: float
+    engine: Engine, run: TrainingRun, heads: _Heads, number: int, share: float
 ) -> Outcome:
     """One head put into the model of the group, saved, reloaded and evaluated as any run is."""
     heads.check(number)
@@ -274,8 +275,6 @@ def _head_outcome(
         head.weight.copy_(heads.weights[number])
         head.bias.copy_(heads.biases[number])
     run.forward.parameters_changed()
-    assert isinstance(job.variant.strategy, Strategy)
-    own = replace(run, job=job, strategy=job.variant.strategy)
-    own.meter.seconds = {"setup": run.meter.seconds["setup"], "train": share}
-    outcome = engine.finish(own, heads.histories[number])
+    run.meter.seconds |= {"train": share, "eval": 0.0}
+    outcome = engine.finish(run, heads.histories[number])
     return replace(outcome, grouped=True, peak_memory_bytes=None)
