@@ -113,14 +113,21 @@ def _register_once(model: GPTModel) -> None:
 
 
 def merge_adapters(model: GPTModel) -> None:
-    """Fold every inserted layer into its linear layer, in place."""
+    """Fold every inserted layer into its linear layer, in place.
+
+    Raises:
+        InputError: PEFT cannot merge layers of this type.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     inserted = [
         (name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)
     ]
     for name, module in inserted:
-        module.merge(safe_merge=True)
+        try:
+            module.merge(safe_merge=True)
+        except NotImplementedError as error:
+            raise InputError(f"PEFT cannot merge {type(module).__module__}: keep its adapters") from error
         model.set_submodule(name, module.get_base_layer())
 
 

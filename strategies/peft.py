@@ -49,7 +49,8 @@ class Peft(PeftStrategy):
     Learning rate: 1e-3, a middle value: set the one that the type's paper gives.
     Reference: Mangrulkar et al. (2022), PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods; HIRA: Huang
       et al. (2025), HiRA: Parameter-Efficient Hadamard High-Rank Adaptation, ICLR.
-    When: a method of PEFT has no file of its own here; python -m strategies.peft lists the types.
+    When: a method of PEFT has no file of its own here; python -m strategies.peft lists the types. Of those, UNILORA
+      and VBLORA begin near the pretrained model, not at it, and LILY cannot be merged.
     """
 
     learning_rate: float = 1e-3
