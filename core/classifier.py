@@ -216,7 +216,9 @@ def load_classifier(
     info = read_info(directory)
     pretrained = _base_model(info, weights_dir)
     strategy_class = _strategy_class(info, plugin)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in info.hyperparameters.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in info.hyperparameters.items()
+    }
     # Any seed will do: whatever depends on it is among the saved tensors.
     model = rebuild(pretrained, strategy_class(**values), len(info.label_names), seed=info.seed + 1)
     load_tensors(directory, model, info)

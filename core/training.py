@@ -296,7 +296,7 @@ def train(
             continue
         optimizer.zero_grad()
         loss = _loss(model, strategy, forward, event.rows)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         watch.add(event.moment.step, loss)
         optimizer.step()
         strategy.after_step(model, event.moment.step)

@@ -1,70 +1,58 @@
 """A baseline's row: fitted in one go on texts or frozen features, and evaluated on the same splits."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from core.data import Dataset
 from core.engine.meter import Meter
 from core.engine.options import Outcome
-from core.strategy import Baseline, count_parameters
-from core.training import SPLITS, Evaluation, History, Progress, SplitName
+from core.strategy import Baseline
+from core.training import SPLITS, Evaluation, History, SplitName
 
-if TYPE_CHECKING:
-    from core.engine.fit import Engine, OnProgress
+WORDS = ["fitted in one go, without training the GPT"]
 
 
-def fit_baseline(engine: "Engine", baseline: Baseline, seed: int, on_progress: "OnProgress") -> Outcome:
-    """Fit a baseline and evaluate it on all rows of each split; it leaves no classifier on disk."""
-    meter, stored = Meter(engine.options.device), None
-    if baseline.reads == "features":
-        stored = engine.features(on_progress)
-    with meter.measure("setup"):
-        inputs = {name: _inputs(engine, name, stored.hidden if stored else None) for name in SPLITS}
-        labels = {name: engine.labels[name].cpu() for name in SPLITS}
+def fit_baseline(
+    baseline: Baseline, dataset: Dataset, features: dict[SplitName, Tensor] | None, gpt_params: int, seed: int
+) -> Outcome:
+    """Fit a baseline and evaluate it on all rows of each split; it leaves no classifier on disk.
+
+    Args:
+        features: (N, D) per split where the baseline reads features, on the CPU; None where it reads texts.
+        gpt_params: how many parameters of the GPT the features come from; 0 where it reads texts.
+    """
+    meter = Meter("cpu")
+    labels = {name: getattr(dataset, name).labels for name in SPLITS}
+    inputs: dict[SplitName, Any] = features or {name: list(getattr(dataset, name).texts) for name in SPLITS}
     with meter.measure("train"):
         everything = _together([inputs[name] for name in SPLITS])
-        prediction = baseline.fit_predict(inputs["train"], labels["train"], everything, engine.n_classes, seed)
-    on_progress(Progress(1, 1, None, "fitted"))
+        n_classes = len(dataset.label_names)
+        prediction = baseline.fit_predict(inputs["train"], labels["train"], everything, n_classes, seed)
     with meter.measure("eval"):
         parts = prediction.logits.float().split([len(labels[name]) for name in SPLITS])
-        results = {
-            name: _evaluation(logits, labels[name]) for name, logits in zip(SPLITS, parts, strict=True)
-        }
+        results = {name: _evaluation(logits, labels[name]) for name, logits in zip(SPLITS, parts, strict=True)}
     return Outcome(
         history=History(),
         train=results["train"],
         validation=results["validation"],
         test=results["test"],
         trainable_params=prediction.parameters,
-        total_params=_total(engine, baseline, prediction.parameters),
+        total_params=prediction.parameters + gpt_params,
         classifier_bytes=None,
-        plan={"words": ["fitted in one go, without training the GPT"]},
-        setup_seconds=meter.seconds["setup"],
-        prefix_seconds=stored.seconds if stored else None,
+        plan={"words": WORDS},
+        setup_seconds=0.0,
+        prefix_seconds=None,
         train_seconds=meter.seconds["train"],
         eval_seconds=meter.seconds["eval"],
         peak_memory_bytes=meter.peak_memory_bytes(),
     )
 
 
-def _inputs(engine: "Engine", split: SplitName, features: Tensor | None) -> Any:
-    """The split's texts, or its rows of the features (N, D)."""
-    if features is None:
-        return list(getattr(engine.dataset, split).texts)
-    return features[engine.sequences.of_row[split].to(features.device)].cpu()
-
-
 def _together(parts: list[Any]) -> Any:
     return torch.cat(parts) if isinstance(parts[0], Tensor) else [text for part in parts for text in part]
-
-
-def _total(engine: "Engine", baseline: Baseline, parameters: int) -> int:
-    """Parameters of everything that classifies: the GPT counts where its features are read."""
-    if baseline.reads == "texts":
-        return parameters
-    return parameters + count_parameters(engine.pretrained.build().parameters())
 
 
 def _evaluation(logits: Tensor, labels: Tensor) -> Evaluation:

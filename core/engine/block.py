@@ -156,10 +156,10 @@ def is_untouched(block: nn.Module) -> bool:
     """Whether the block is standard and holds the book's own layers everywhere."""
     if not is_standard(block):
         return False
-    linear = [getattr(block.att, name) for name in ("W_query", "W_key", "W_value", "out_proj")]
-    linear += [block.ff.layers[0], block.ff.layers[2]]
-    norms = [block.norm1, block.norm2]
-    return all(type(each) is nn.Linear for each in linear) and all(type(each) is LayerNorm for each in norms)
+    linear = ("att.W_query", "att.W_key", "att.W_value", "att.out_proj", "ff.layers.0", "ff.layers.2")
+    return all(type(block.get_submodule(name)) is nn.Linear for name in linear) and all(
+        type(block.get_submodule(name)) is LayerNorm for name in ("norm1", "norm2")
+    )
 
 
 def _children(module: nn.Module) -> set[str]:

@@ -19,7 +19,7 @@ class CompactEmbedding:
 
     def __init__(self, model: GPTModel, sequences: Sequences) -> None:
         self.model = model
-        self._full: nn.Parameter = model.tok_emb.weight
+        self._full = nn.Parameter(model.tok_emb.weight)  # the same storage
         used, compact_ids = torch.unique(sequences.token_ids, return_inverse=True)
         self.used = used.to(self._full.device)
         model.tok_emb.weight = nn.Parameter(self._full.detach()[self.used])

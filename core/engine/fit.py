@@ -18,7 +18,7 @@ from core.classifier import (
     untrained_differences,
 )
 from core.data import Dataset
-from core.engine.baseline import fit_baseline
+from core.engine.baseline import WORDS, fit_baseline
 from core.engine.embedding import CompactEmbedding, decay_per_step
 from core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from core.engine.meter import Meter
@@ -136,9 +136,8 @@ class Engine:
     def _inspect(self, strategy: Method) -> "Inspection":
         n_blocks = self.pretrained.config.n_layers
         if isinstance(strategy, Baseline):
-            words = ["fitted in one go, without training the GPT"]
             cut = n_blocks + 2 if strategy.reads == "features" else 0
-            return Inspection(None, None, cut, False, words)
+            return Inspection(None, None, cut, False, WORDS)
         with self.drawing:
             model = rebuild(self.pretrained, strategy, self.n_classes, seed=0)
         plan, trained = self._plan(model, strategy), trainable_parameters(model)
@@ -169,15 +168,22 @@ class Engine:
             TrainingError: the loss is not finite, or the reloaded classifier differs from the trained one.
         """
         if isinstance(variant.strategy, Baseline):
-            return fit_baseline(self, variant.strategy, seed, on_progress)
+            return self._fit_baseline(variant.strategy, seed, on_progress)
         run = self.prepare(Job(variant, seed, classifier_dir), on_progress)
         torch.manual_seed(seed)
         history = self.train(run, protocol(row_loaders(self.dataset, self.config.batch_size), self.config), on_progress)
         return self.finish(run, history)
 
-    def features(self, on_progress: OnProgress = lambda progress: None) -> Stored:
-        """The pretrained model's hidden states behind the final norm, (U, D), one row per distinct sequence."""
-        return self._hidden_states(self.pretrained.config.n_layers + 2, on_progress)
+    def _fit_baseline(self, baseline: Baseline, seed: int, on_progress: OnProgress) -> Outcome:
+        """A baseline's row; features are the hidden states behind the final norm, where a classifier reads."""
+        if baseline.reads == "texts":
+            return fit_baseline(baseline, self.dataset, None, 0, seed)
+        stored = self._hidden_states(self.pretrained.config.n_layers + 2, on_progress)
+        hidden = stored.hidden.cpu()
+        features = {name: hidden[self.sequences.of_row[name]] for name in SPLITS}
+        gpt_params = count_parameters(self.pretrained.build().parameters())
+        outcome = fit_baseline(baseline, self.dataset, features, gpt_params, seed)
+        return replace(outcome, prefix_seconds=stored.seconds)
 
     # --- the parts of a run, which groups of runs use, too -----------------------------------------------------
 
@@ -322,12 +328,12 @@ class Engine:
     def _forward(
         self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None, sequences: Sequences
     ) -> Forward:
-        device, forward = self.options.device, None
+        device = self.options.device
+        forward: Forward = ReferenceForward(model, self.dataset, self.config, device)
         if plan.restructured or plan.cut:
             changes = type(strategy).after_step is not Strategy.after_step
             updates = strategy.low_rank(model)
             forward = PlannedForward(model, sequences, self.labels, plan, stored, updates, fixed=not changes)
-        forward = forward or ReferenceForward(model, self.dataset, self.config, device)
         return AutocastForward(forward, device) if self.options.precision == "bf16" else forward
 
 

@@ -65,7 +65,7 @@ class SharedInput:
         if self.updates:
             factors = [factor for update in self.updates for factor in (update.down, update.up)]
             scales = tuple(update.scale for update in self.updates)
-            together = _MergedLinear.apply(x, weight, bias, scales, *factors)
+            together = _MergedLinear.apply(x, weight, bias, scales, *factors)  # type: ignore[no-untyped-call]
         else:
             together = F.linear(x, weight, bias)
         return together.split([linear.out_features for linear in self._linears], dim=-1)
