@@ -1,0 +1,34 @@
+"""Strategy: shard-sharing updates."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.model import GPTModel
+from strategies._peft import PeftStrategy
+
+if TYPE_CHECKING:
+    from peft import MissConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miss(PeftStrategy):
+    """One r x E matrix per linear layer, shared by all shards of its input, and the head.
+
+    Parameters: L*r*9*D + D*C + C (r numbers for each of the 9*D outputs per block).
+    At 124M: 5,309,954
+    Learning rate: 3e-4, better than 1e-3 in a sweep on the demo (3 epochs).
+    Reference: Kang and Yin (2024), MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure,
+      arXiv:2409.15371.
+    When: LoRA's accuracy with fewer steps; one matrix instead of two to tune.
+    """
+
+    learning_rate: float = 3e-4
+    r: int = 64
+
+    def config(self, model: GPTModel, target_modules: list[str]) -> "MissConfig":
+        from peft import MissConfig
+
+        return MissConfig(
+            r=self.r,
+            target_modules=target_modules,
+        )
