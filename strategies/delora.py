@@ -1,0 +1,35 @@
+"""Strategy: low-rank updates of bounded norm."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.model import GPTModel
+from strategies._peft import PeftStrategy
+
+if TYPE_CHECKING:
+    from peft import DeloraConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delora(PeftStrategy):
+    """Normalised low-rank updates with a trained strength on every linear layer of the blocks, and the head.
+
+    Parameters: L*(r*18*D + 6) + D*C + C (LoRA, and one strength per layer).
+    At 124M: 1,328,714
+    Learning rate: 1e-3, better than 3e-3 in a sweep on the demo (3 epochs).
+    Reference: Bini et al. (2025), Decoupling Angles and Strength in Low-rank Adaptation, arXiv:2503.18225.
+    When: LoRA is too sensitive to its learning rate or to the number of epochs.
+    """
+
+    learning_rate: float = 1e-3
+    r: int = 8
+    strength: int = 15
+
+    def config(self, model: GPTModel, target_modules: list[str]) -> "DeloraConfig":
+        from peft import DeloraConfig
+
+        return DeloraConfig(
+            r=self.r,
+            delora_lambda=self.strength,
+            target_modules=target_modules,
+        )
