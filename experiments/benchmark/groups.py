@@ -41,9 +41,6 @@ def run_groups(connection: Connection, assignment: Assignment) -> None:
         options = EngineOptions(assignment.device)
         engine = Engine(assignment.pretrained, data, assignment.config, options)
         seen = engine.inspect(assignment.variant)
-        if not seen.cut:
-            connection.send(("done", None))
-            return
         jobs = _jobs(assignment, HEADS if seen.only_head else SIDE_BY_SIDE, LEARNING_RATES if seen.only_head else 1)
         tokens = [int(each.sequences.lengths.sum()) for each in (whole, engine)]
         first, prefix = _fit(engine, jobs[:1])

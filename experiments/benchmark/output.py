@@ -201,7 +201,8 @@ def _bars(rows: Sequence[Row]) -> list[Bar]:
     for row in rows:
         ours, other = row.contender.startswith("ours"), row.position == "last_real"
         if row.protocol_seconds is not None:
-            bars.append(Bar(row.title, row.protocol_seconds, _bar_label(row.protocol_seconds, row.ratio), ours, other))
+            label = _bar_label(row.protocol_seconds, None if row.contender == row.compared_with else row.ratio)
+            bars.append(Bar(row.title, row.protocol_seconds, label, ours, other))
         if row.protocol_from_disk_seconds is not None:
             seconds = row.protocol_from_disk_seconds
             label = _bar_label(seconds, row.ratio_from_disk)
@@ -214,6 +215,8 @@ def _bar_label(seconds: float, ratio: float | None) -> str:
 
 
 def _draw_panel(axes: Any, strategy: str, bars: Sequence[Bar]) -> None:
+    from matplotlib.ticker import FuncFormatter
+
     from experiments.plots import BLUE, GREY, INK
 
     places = range(len(bars))
@@ -224,6 +227,7 @@ def _draw_panel(axes: Any, strategy: str, bars: Sequence[Bar]) -> None:
         end = (bar.seconds, patch.get_y() + patch.get_height() / 2)
         axes.annotate(bar.label, end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     longest, shortest = max(bar.seconds for bar in bars), min(bar.seconds for bar in bars)
     left, right = axes.get_xlim()
     axes.set_xlim(min(left, shortest / 2), max(right, longest * 8))

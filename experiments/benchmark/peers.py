@@ -5,6 +5,7 @@ same, and the same parameters trained. The book: "Build a Large Language Model (
 ``llms-from-scratch`` on PyPI; its steps and evaluations are made by its own functions.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -355,4 +356,6 @@ def _with_lora(model: Any, updates: Sequence[LowRank]) -> Any:
         target_modules=["c_attn", "c_proj", "c_fc"],
         fan_in_fan_out=True,
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():  # between the two libraries, and nothing that this code could change
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config)

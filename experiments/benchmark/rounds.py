@@ -110,7 +110,9 @@ class TimeLeft:
 
     def words(self) -> str:
         """``"about 3 min 20 s left"``."""
-        usual = statistics.mean(self._took.values()) if self._took else 0.0
+        if not self._took:
+            return "time left not known yet"
+        usual = statistics.mean(self._took.values())
         left = sum(max(count, 0) * self._took.get(kind, usual) for kind, count in self._planned.items())
         return f"about {short_seconds(round(left))} left" if left >= 1 else "almost done"
 
@@ -213,10 +215,11 @@ class Benchmark:
             row.peak_memory_bytes = answer["peak"]
             if row.peak_memory_bytes is not None:
                 row.peak_memory_bytes += row.facts.prefix_missing_bytes
-            self.console.print(f"  {row.contender.name:21} ready, loss {row.losses[0]:.4f}, {self._left.words()}")
             return self._trial(answer["step"], answer["evaluation"])
 
         result = self._guarded(row, "start", piece)
+        if row.losses:
+            self.console.print(f"  {row.contender.name:21} ready, loss {row.losses[0]:.4f}, {self._left.words()}")
         return result if isinstance(result, Trial) else None
 
     def _trial(self, step: float, evaluation: float) -> Trial:
@@ -270,9 +273,11 @@ class Benchmark:
     # --- several seeds ---------------------------------------------------------------------------------------
 
     def _measure_groups(self, variant: Variant) -> None:
-        ours = next((row for row in self.contenders if row.name == "ours"), None)
-        if ours is None:
+        """Only where the runs share something: there is none to share without a frozen prefix."""
+        rows = [row for row in self.results.rows if row.strategy == variant.label and row.contender.name == "ours"]
+        if not any(row.facts and row.facts.cut for row in rows):
             return
+        ours = rows[0].contender
         remote = Remote(run_groups, self._assignment(ours, variant))
         try:
             times = remote.receive()
@@ -282,12 +287,11 @@ class Benchmark:
             return
         finally:
             remote.stop()
-        if times is not None:
-            self.results.groups.append(times)
-            self.console.print(
-                f"  {times.runs} runs at once {short_seconds(times.all_seconds)}, "
-                f"one alone {short_seconds(times.one_seconds)}"
-            )
+        self.results.groups.append(times)
+        self.console.print(
+            f"  {times.runs} runs at once {short_seconds(times.all_seconds)}, "
+            f"one alone {short_seconds(times.one_seconds)}"
+        )
 
 
 def gemm_speed(device: str) -> float:

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import gc
 import multiprocessing
+import signal
 import sys
 import time
 import traceback
@@ -81,11 +82,14 @@ class Remote:
 
 
 def _context() -> Any:
-    """Processes that do not inherit the parent's threads, with torch imported once for all where that is possible."""
+    """Processes that do not inherit the parent's threads, with torch imported once for all where that is possible.
+
+    torch._dynamo is what the first optimizer of a process imports, which takes seconds.
+    """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["core.engine", "experiments.benchmark.contenders"])
+    context.set_forkserver_preload(["core.engine", "torch._dynamo", "experiments.benchmark.contenders"])
     return context
 
 
@@ -99,7 +103,11 @@ def run_contender(connection: Connection, name: str, assignment: Assignment, sam
 
 @contextlib.contextmanager
 def reporting_failure(connection: Connection) -> Generator[None]:
-    """Send whatever goes wrong to the other side, and show where on the terminal."""
+    """Send whatever goes wrong to the other side, and show where on the terminal.
+
+    An interruption from the keyboard is the parent's to answer.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the other contenders go on; this one's row says why it is empty
