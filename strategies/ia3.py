@@ -16,8 +16,7 @@ class Ia3(PeftStrategy):
 
     Parameters: L*6*D + D*C + C (keys D, values D, inner activations 4D per block).
     At 124M: 56,834
-    Learning rate: 1e-2, the best validation loss of 3e-3, 1e-2 and 3e-2 in a sweep on the demo (5 epochs); the
-      head, which needs less, has its own.
+    Learning rate: 1e-2, the best validation loss of 3e-3, 1e-2 and 3e-2 in a sweep on the demo (5 epochs).
     Reference: Liu et al. (2022), Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context
       Learning, arXiv:2205.05638.
     When: few messages, and the smallest file per task.
@@ -26,7 +25,6 @@ class Ia3(PeftStrategy):
     family: ClassVar[str] = "scaling"
 
     learning_rate: float = 1e-2
-    head_learning_rate: float | None = 1e-3
     weight_decay: float = 0.0  # it would pull the scales, which begin at 1, towards 0
     targets: tuple[str, ...] = ("W_key", "W_value", "layers.2")
 
