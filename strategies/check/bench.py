@@ -1,0 +1,197 @@
+"""What a strategy is checked on: a tiny GPT, sixteen messages, and models that were finetuned by it.
+
+The GPT has two blocks of the demo model's width and weights drawn so that no bias is zero and no scale is one:
+a strategy that loses one of them is found out. Everything is made once per checked strategy, when first asked for.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.classifier import make_classifier
+from core.data import Dataset, Split
+from core.engine.forward import ReferenceForward
+from core.model import GPTConfig, GPTModel
+from core.strategy import Strategy, Variant
+from core.training import Event, Step, TrainConfig, protocol, row_loaders, train
+from core.weights import Pretrained
+
+SMALL = GPTConfig(vocab_size=211, context_length=64, emb_dim=96, n_layers=2, n_heads=4)
+N_CLASSES = 2
+MESSAGES = 16
+LONGEST = 12  # tokens
+SHORT = 3  # steps within which everything trained must have moved
+# To learn sixteen messages by heart in a few hundred steps takes larger steps than finetuning does, and how much
+# larger depends on the method: these multiples of a strategy's own learning rates are tried in turn.
+OVERFIT_FACTORS = (30.0, 3.0, 300.0, 3000.0, 1.0)
+OVERFIT_STEPS = 200
+
+
+class SmallGPT(Pretrained):
+    """Pretrained weights of the shape :data:`SMALL` that need no file."""
+
+    def build(self) -> GPTModel:
+        """A fresh model in evaluation mode; every call gives the same weights."""
+        generator = torch.Generator().manual_seed(20)
+        model = GPTModel(self.config)
+        model.out_head.weight = model.tok_emb.weight  # as pretrained GPT-2 has it
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.normal_(0.0, 0.1, generator=generator)
+                if name.endswith(".scale"):
+                    parameter.add_(1.0)
+        return model.eval()
+
+
+def small_gpt() -> Pretrained:
+    """The tiny GPT of all checks."""
+    return SmallGPT("check", SMALL, "0" * 64, None, "drawn for the checks", is_demo=True)
+
+
+@cache
+def small_dataset() -> Dataset:
+    """Sixteen training messages of random tokens in two classes, and eight each to validate and to test."""
+    generator = torch.Generator().manual_seed(21)
+    train_split, validation, test = (_split(rows, generator) for rows in (MESSAGES, 8, 8))
+    source = "drawn for the checks"
+    return Dataset("check", source, ("a", "b"), train_split, validation, test, LONGEST, "", {}, True, 0)
+
+
+def _split(rows: int, generator: torch.Generator) -> Split:
+    token_ids = torch.randint(0, SMALL.vocab_size, (rows, LONGEST), generator=generator)
+    last_position = torch.randint(LONGEST // 2, LONGEST, (rows,), generator=generator)
+    return Split(tuple(map(str, range(rows))), token_ids, last_position, torch.arange(rows) % N_CLASSES)
+
+
+@dataclass
+class Finetuned:
+    """A classifier after some steps: what it held before, and which of its tensors were declared trainable."""
+
+    model: GPTModel
+    before: dict[str, Tensor]
+    trained: list[str]
+
+
+@dataclass
+class Bench:
+    """One strategy and what it makes of the tiny GPT.
+
+    Attributes:
+        variant: the strategy and its name.
+        thorough: also do what takes up to half a minute.
+    """
+
+    variant: Variant
+    thorough: bool = True
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy under check."""
+        assert isinstance(self.variant.strategy, Strategy)
+        return self.variant.strategy
+
+    def classifier(self, seed: int) -> GPTModel:
+        """A fresh classifier, nothing trained yet."""
+        model = small_gpt().build()
+        make_classifier(model, self.strategy, N_CLASSES, seed)
+        return model.eval()
+
+    @cached_property
+    def short(self) -> Finetuned:
+        """After a few steps under seed 1, without weight decay: only gradients move anything."""
+        return self.short_run(seed=1)
+
+    def short_run(self, seed: int) -> Finetuned:
+        """A few steps of one epoch each; a strategy with a schedule gets one more per block and for the embeddings."""
+        scheduled = type(self.strategy).after_step is not Strategy.after_step
+        epochs = max(SHORT, SMALL.n_layers + 2) if scheduled else SHORT
+        return self._finetune(seed, epochs, factor=1.0, weight_decay=0.0)
+
+    @cached_property
+    def learned(self) -> tuple[Finetuned, float, int] | None:
+        """A classifier that knows the sixteen messages by heart, at which factor, after how many steps."""
+        for factor in OVERFIT_FACTORS:
+            finetuned = self._finetune(1, OVERFIT_STEPS, factor, None, until=knows_all)
+            if knows_all(finetuned.model):
+                return finetuned, factor, self._steps
+        return None
+
+    def _finetune(
+        self,
+        seed: int,
+        epochs: int,
+        factor: float,
+        weight_decay: float | None,
+        until: Callable[[GPTModel], bool] = lambda model: False,
+    ) -> Finetuned:
+        """Train as a run does, all messages in every step.
+
+        Args:
+            seed: of the head, the strategy and the training.
+            epochs: of one step each.
+            factor: what the learning rates are multiplied by.
+            weight_decay: instead of the strategy's own; None keeps that.
+            until: asked every tenth step; True ends the training.
+        """
+        model = self.classifier(seed)
+        # A tensor that several layers share has a name in each of them.
+        everything = model.named_parameters(remove_duplicate=False)
+        trained = [name for name, parameter in everything if parameter.requires_grad]
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        config = TrainConfig(epochs, MESSAGES, 10**9, 1, position="last_real")
+        torch.manual_seed(seed)
+        optimizer = self._optimizer(model, factor, weight_decay)
+        loaders = row_loaders(small_dataset(), config.batch_size)
+        self.strategy.before_training(model, epochs, 1)
+        forward = ReferenceForward(model, small_dataset(), config, "cpu")
+        events = _until(protocol(loaders, config), model, until)
+        self._steps = train(model, self.strategy, forward, optimizer, events, epochs).steps
+        model.zero_grad(set_to_none=True)
+        return Finetuned(model, before, trained)
+
+    def _optimizer(self, model: GPTModel, factor: float, weight_decay: float | None) -> torch.optim.Optimizer:
+        defaults = {"lr": self.strategy.learning_rate, "weight_decay": self.strategy.weight_decay}
+        groups: list[dict[str, Any]] = [defaults | group for group in self.strategy.param_groups(model)]
+        for group in groups:
+            group["lr"] *= factor
+            if weight_decay is not None:
+                group["weight_decay"] = weight_decay
+        return torch.optim.AdamW(groups)
+
+
+def _until(
+    events: Iterator[Event], model: GPTModel, enough: Callable[[GPTModel], bool]
+) -> Iterator[Event]:
+    """The steps alone, until it is enough."""
+    for event in events:
+        if isinstance(event, Step):
+            yield event
+            if event.moment.step % 10 == 9:
+                model.eval()
+                done = enough(model)
+                model.train()
+                if done:
+                    return
+
+
+def logits_of(model: GPTModel) -> Tensor:
+    """Class logits (16, 2) of the training messages."""
+    split = small_dataset().train
+    with torch.no_grad():
+        return model.class_logits(split.token_ids, split.last_position)
+
+
+def knows_all(model: GPTModel) -> bool:
+    """Whether all sixteen messages are classified right."""
+    return bool((logits_of(model).argmax(dim=-1) == small_dataset().train.labels).all())
+
+
+def largest_difference(first: Tensor, second: Tensor) -> float:
+    """The largest absolute difference of two tensors; infinite where one of them holds no number."""
+    difference = float((first - second).abs().max())
+    return math.inf if math.isnan(difference) else difference

@@ -1,0 +1,402 @@
+"""The checks that every strategy must pass, each a function of the bench.
+
+A check returns a Finding, or raises CheckFailed with one sentence about what it saw; its usual cause and the
+fix stand beside it in CHECKS. Source of the idea: scikit-learn's check_estimator.
+"""
+
+import copy
+import inspect
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from core.classifier import (
+    ClassifierInfo,
+    describe_classifier,
+    load_tensors,
+    rebuild,
+    save_classifier,
+    untrained_differences,
+)
+from core.engine import ALL, REFERENCE, Engine, EngineOptions
+from core.errors import InputError
+from core.model import CONFIGS, GPTModel
+from core.strategy import Strategy, count_parameters, trainable_parameters
+from core.training import TrainConfig
+from strategies._catalogue import read_notes
+from strategies.check import formula
+from strategies.check.bench import (
+    N_CLASSES,
+    OVERFIT_FACTORS,
+    OVERFIT_STEPS,
+    SMALL,
+    Bench,
+    Finetuned,
+    largest_difference,
+    logits_of,
+    small_dataset,
+    small_gpt,
+)
+
+Status = Literal["passed", "warning", "skipped", "failed"]
+
+
+class CheckFailed(Exception):
+    """What a check saw, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    status: Status
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check, and what to tell somebody whose strategy fails it."""
+
+    title: str
+    run: Callable[[Any], Finding]  # of a Bench, or of a BaselineBench
+    cause: str
+    fix: str
+
+
+def applies(bench: Bench) -> Finding:
+    """The strategy can be applied, leaves something to train and a model that classifies."""
+    model = bench.classifier(seed=1)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not trained:
+        raise CheckFailed("after apply no parameter is trainable")
+    logits = logits_of(model)
+    if logits.shape != (len(small_dataset().train), N_CLASSES) or not torch.isfinite(logits).all():
+        raise CheckFailed(f"the classifier gives logits of shape {tuple(logits.shape)}, or some are no numbers")
+    return Finding("passed", f"{len(trained)} trainable tensors")
+
+
+def starts_at_pretrained(bench: Bench) -> Finding:
+    """Right after apply the logits are those of the pretrained model with the same new head."""
+    torch.manual_seed(1)
+    head = nn.Linear(SMALL.emb_dim, N_CLASSES)
+    plain = small_gpt().build()
+    plain.out_head = head
+    difference = largest_difference(logits_of(bench.classifier(seed=1)), logits_of(plain))
+    if not bench.strategy.starts_at_pretrained:
+        return Finding("skipped", f"declares that it does not (logits differ by {difference:.2g})")
+    if not difference <= 1e-4:
+        raise CheckFailed(f"before the first step the logits differ from the pretrained model's by {difference:.3g}")
+    return Finding("passed", f"logits differ by {difference:.1g}")
+
+
+def only_declared_moves(bench: Bench) -> Finding:
+    """Every tensor that is not declared trainable is bit-equal after training."""
+    short = bench.short
+    moved = [name for name in _changed(short) if name not in set(short.trained)]
+    if moved:
+        raise CheckFailed(f"{_named(moved)} changed although declared frozen")
+    return Finding("passed", f"{len(short.before) - len(short.trained)} frozen tensors bit-equal")
+
+
+def all_declared_moves(bench: Bench) -> Finding:
+    """Every trainable tensor moves within a few steps, by gradients alone."""
+    short = bench.short
+    still = sorted(set(short.trained) - set(_changed(short)))
+    if still:
+        raise CheckFailed(f"{_named(still)} did not move within the first steps although declared trainable")
+    return Finding("passed", f"{len(short.trained)} trainable tensors moved")
+
+
+def repeats(bench: Bench) -> Finding:
+    """The same seed gives the same tensors bit by bit; another seed gives others."""
+    first, again, other = (run.model.state_dict() for run in (bench.short, bench.short_run(1), bench.short_run(2)))
+    differing = [name for name, tensor in first.items() if not torch.equal(tensor, again[name])]
+    if differing:
+        raise CheckFailed(f"two runs under the same seed differ in {_named(differing)}")
+    if all(torch.equal(tensor, other[name]) for name, tensor in first.items()):
+        raise CheckFailed("runs under two different seeds end in the same tensors")
+    return Finding("passed")
+
+
+def copies_are_independent(bench: Bench) -> Finding:
+    """A deep copy computes the same, and training one of the two leaves the other as it was."""
+    model = bench.classifier(seed=1)
+    twin = copy.deepcopy(model)
+    expected = logits_of(model)
+    if not torch.equal(logits_of(twin), expected):
+        raise CheckFailed("a deep copy of the model computes other logits")
+    for changed, other, words in ((twin, model, "a deep copy"), (model, twin, "the original")):
+        expected = logits_of(other)
+        with torch.no_grad():
+            for parameter in trainable_parameters(changed):
+                parameter.add_(0.5 * torch.rand_like(parameter))
+        if not torch.equal(logits_of(other), expected):
+            raise CheckFailed(f"changing {words}'s parameters changes the logits of the other model")
+    return Finding("passed")
+
+
+def count_as_stated(bench: Bench) -> Finding:
+    """The docstring's "At 124M" is the number of trainable parameters of the 124M model with two classes."""
+    defaults = type(bench.strategy)()
+    if bench.strategy != defaults:
+        return Finding("skipped", "the docstring states the number for the default fields only")
+    count = formula.trainable_at if bench.thorough else formula.trainable_by_shapes
+    actual = count(CONFIGS["124M"], defaults)
+    if actual is None:
+        return Finding("skipped", "it computes with weights when it is applied, and 124M of them take long")
+    text = _notes(bench.strategy).get("At 124M")
+    if text is None or formula.stated_number(text) != actual:
+        stated = "nothing" if text is None else repr(text)
+        raise CheckFailed(f"at 124M {actual:,} parameters are trained; the docstring says {stated}")
+    return Finding("passed", f"{actual:,}")
+
+
+def formula_holds(bench: Bench) -> Finding:
+    """The docstring's closed form gives the trainable count at the small size, and at 124M."""
+    text = _notes(bench.strategy).get("Parameters", "")
+    small = formula.evaluate(text, formula.symbols(SMALL, bench.strategy, N_CLASSES))
+    if small is None:
+        return Finding("warning", f"the docstring's closed form cannot be evaluated: {text or 'there is none'!r}")
+    actual = count_parameters(trainable_parameters(bench.classifier(seed=1)))
+    large = formula.evaluate(text, formula.symbols(CONFIGS["124M"], bench.strategy, N_CLASSES))
+    if small != actual:
+        raise CheckFailed(f"{actual:,} parameters are trained at the small size; {text!r} gives {small:,.0f}")
+    if bench.strategy == type(bench.strategy)() and large != formula.stated_number(
+        _notes(bench.strategy).get("At 124M", "")
+    ):
+        raise CheckFailed(f"at 124M {text!r} gives {large:,.0f}, which is not the docstring's number")
+    return Finding("passed", f"{actual:,} at the small size")
+
+
+def overfits(bench: Bench) -> Finding:
+    """Sixteen messages are learned by heart at some multiple of the strategy's own learning rates."""
+    if bench.learned is None:
+        factors = ", ".join(f"{factor:g}" for factor in OVERFIT_FACTORS)
+        raise CheckFailed(
+            f"16 messages were not learned by heart in {OVERFIT_STEPS} steps at any of {factors} x its learning rate"
+        )
+    _, factor, steps = bench.learned
+    return Finding("passed", f"at {factor:g} x its learning rate in {steps} steps")
+
+
+def reloads(bench: Bench) -> Finding:
+    """A saved classifier, reloaded onto a base with another random head, has bit-equal logits."""
+    finetuned = _most_trained(bench)
+    with tempfile.TemporaryDirectory() as folder:
+        rebuilt = rebuild(small_gpt(), bench.strategy, N_CLASSES, seed=2)
+        info = _save(bench, finetuned, rebuilt, Path(folder) / "classifier")
+        load_tensors(Path(folder) / "classifier", rebuilt, info)
+    if not torch.equal(logits_of(rebuilt), logits_of(finetuned.model)):
+        difference = largest_difference(logits_of(rebuilt), logits_of(finetuned.model))
+        raise CheckFailed(f"the reloaded classifier's logits differ from the saved one's by {difference:.3g}")
+    return Finding("passed")
+
+
+def file_holds_what_is_trained(bench: Bench) -> Finding:
+    """The saved file holds only what is trained; a method that must save more is named."""
+    finetuned = _most_trained(bench)
+    with tempfile.TemporaryDirectory() as folder:
+        rebuilt = rebuild(small_gpt(), bench.strategy, N_CLASSES, seed=2)
+        extra = _save(bench, finetuned, rebuilt, Path(folder) / "classifier").untrained_tensors or []
+    if extra:
+        return Finding("warning", f"{len(extra)} tensors are saved although not trained: {_named(extra)}")
+    return Finding("passed", f"{len(finetuned.trained)} tensors")
+
+
+def merges(bench: Bench) -> Finding:
+    """Merged, the model is a plain GPTModel with the same logits."""
+    model = copy.deepcopy(_most_trained(bench).model)
+    before = logits_of(model)
+    if not bench.strategy.merges:
+        try:
+            bench.strategy.merge(model)
+        except InputError:
+            return Finding("skipped", "declares that it cannot be merged")
+        raise CheckFailed("declares merges = False, yet merge() runs")
+    bench.strategy.merge(model)
+    strange = _strange_modules(model)
+    if strange:
+        raise CheckFailed(f"the merged model is no plain GPTModel: {_named(strange)}")
+    difference = largest_difference(logits_of(model), before)
+    if not difference <= 1e-4 * max(1.0, float(before.abs().max())):
+        raise CheckFailed(f"merging changes the logits by {difference:.3g}")
+    return Finding("passed", f"logits differ by {difference:.1g}")
+
+
+def low_rank_is_exact(bench: Bench) -> Finding:
+    """Every layer that low_rank declares computes x (W + scale up down)^T + bias, whatever up and down hold."""
+    model = bench.classifier(seed=1)
+    with torch.no_grad():
+        for parameter in trainable_parameters(model):
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        declared = bench.strategy.low_rank(model)
+        if not declared:
+            return Finding("skipped", "declares no low-rank layers, and need not")
+        names = {module: name for name, module in model.named_modules()}
+        for module, update in declared.items():
+            x = torch.randn(5, update.base.in_features)
+            weight = update.base.weight + update.scale * update.up @ update.down
+            expected = nn.functional.linear(x, weight, update.base.bias)
+            difference = largest_difference(module(x), expected)
+            if not difference <= 1e-4 * max(1.0, float(expected.abs().max())):
+                raise CheckFailed(f"{names[module]} computes something else than it declares, by {difference:.3g}")
+    return Finding("passed", f"{len(declared)} layers")
+
+
+def engine_agrees(bench: Bench) -> Finding:
+    """What the engine leaves out or rearranges for this strategy does not change its losses."""
+    config = TrainConfig(2, 8, 3, 1, position="last_real")
+    planned, reference = (
+        _losses(bench, config, EngineOptions(allowed=allowed)) for allowed in (ALL, REFERENCE)
+    )
+    difference = largest_difference(torch.tensor(planned), torch.tensor(reference))
+    if not difference <= 1e-4 * max(1.0, *map(abs, reference)):
+        raise CheckFailed(f"the engine's losses differ from those of the reference path by {difference:.3g}")
+    return Finding("passed", f"losses differ by {difference:.1g}")
+
+
+CHECKS = (
+    Check(
+        "can be applied",
+        applies,
+        "apply raises, replaces a layer by one of another output shape, or unfreezes nothing while trains_head is "
+        "False",
+        "read the error above; apply gets a GPTModel (core/model.py) and edits it in place",
+    ),
+    Check(
+        "starts at the pretrained model",
+        starts_at_pretrained,
+        "an inserted layer does not begin as the identity: its last matrix is not zero",
+        "start that matrix at zero, or declare starts_at_pretrained: ClassVar[bool] = False where the method is so",
+    ),
+    Check(
+        "moves only what it declares",
+        only_declared_moves,
+        "after_step or a forward pass writes to a tensor, or param_groups returns a frozen parameter",
+        "write only to parameters whose requires_grad is True after apply",
+    ),
+    Check(
+        "moves all that it declares",
+        all_declared_moves,
+        "the tensor takes no part in the logits, is multiplied by something that stays zero, its gradient is cut off "
+        "(detach, no_grad), or param_groups leaves it out",
+        "freeze it, start one factor of each product away from zero, or add it to param_groups",
+    ),
+    Check(
+        "repeats under its seed",
+        repeats,
+        "random numbers come from somewhere else than torch's global generator, or a fixed seed is set in apply",
+        "draw with torch.nn.init or torch.rand and set no seed of your own; keep no state between runs",
+    ),
+    Check(
+        "copies are independent",
+        copies_are_independent,
+        "a hook or closure holds on to one model's modules, or parameters lie in a list that torch does not see",
+        "register modules and parameters as attributes (nn.Module, nn.Parameter, nn.ModuleList), not in closures",
+    ),
+    Check(
+        "count at 124M is as stated",
+        count_as_stated,
+        "the docstring lacks the line, or apply unfreezes more or less than its author thought",
+        'write the number above into the docstring as "At 124M: N", or mend apply',
+    ),
+    Check(
+        "closed form holds",
+        formula_holds,
+        "the closed form forgets a bias, the head (D*C + C) or a norm",
+        'write "Parameters: ..." with D, L, H, V, P (positions), C and the names of fields',
+    ),
+    Check(
+        "learns 16 messages by heart",
+        overfits,
+        "gradients do not reach what is trained, the method is too weak for any learning rate tried, or a schedule "
+        "in after_step freezes it too early",
+        "look at the checks above first; then give the method more parameters or a larger learning_rate",
+    ),
+    Check(
+        "reloads bit-equal",
+        reloads,
+        "apply depends on something that is neither in the model's state nor in the strategy's fields, or state "
+        "lies in plain attributes",
+        "keep whatever training changes in parameters or persistent buffers",
+    ),
+    Check(
+        "saves only what is trained",
+        file_holds_what_is_trained,
+        "frozen tensors depend on the seed",
+        "derive them from a fixed key, or accept the larger file",
+    ),
+    Check(
+        "merges into a plain GPT",
+        merges,
+        "merge forgets a scale, a bias or a layer, or leaves its own modules in place",
+        "fold every inserted layer into an nn.Linear, or leave merges False and merge alone",
+    ),
+    Check(
+        "declared low rank is exact",
+        low_rank_is_exact,
+        "the scale is wrong, up and down are exchanged, or the layer does more (dropout, a bias of its own, a norm)",
+        "leave such layers out of low_rank: declaring them only saves time",
+    ),
+    Check(
+        "engine's shortcuts are exact",
+        engine_agrees,
+        "a layer in the place of a linear one mixes tokens while training, or something outside the modules' "
+        "parameters changes between two steps",
+        "let a layer that mixes tokens replace att, ff or the whole block instead; change things in after_step only",
+    ),
+)
+
+
+def _changed(finetuned: Finetuned) -> list[str]:
+    """Names of tensors that are not bit-equal to what they were."""
+    after = finetuned.model.state_dict()
+    return [name for name, tensor in finetuned.before.items() if not torch.equal(tensor, after[name])]
+
+
+def _named(names: list[str]) -> str:
+    """At most three of some names."""
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
+
+
+def _notes(strategy: Strategy) -> dict[str, str]:
+    return read_notes(inspect.getdoc(type(strategy)) or "")
+
+
+def _most_trained(bench: Bench) -> Finetuned:
+    return bench.learned[0] if bench.learned else bench.short
+
+
+def _save(bench: Bench, finetuned: Finetuned, rebuilt: GPTModel, folder: Path) -> ClassifierInfo:
+    data = small_dataset()
+    info = describe_classifier(bench.variant, small_gpt(), data.label_names, data.max_length, "last_real", seed=1)
+    return save_classifier(folder, finetuned.model, untrained_differences(finetuned.model, rebuilt), info)
+
+
+def _strange_modules(model: GPTModel) -> list[str]:
+    """Modules of a merged model that the plain one does not have, or has as another type; hooks, too."""
+    plain = small_gpt().build()
+    plain.out_head = nn.Linear(SMALL.emb_dim, N_CLASSES)
+    expected = {name: type(module) for name, module in plain.named_modules()}
+    found = {name: type(module) for name, module in model.named_modules()}
+    strange = [
+        f"{name or 'the model'} is a {kind.__name__}" for name, kind in found.items() if expected.get(name) is not kind
+    ]
+    strange += [f"{name} is missing" for name in expected.keys() - found.keys()]
+    hooked = [name for name, module in model.named_modules() if module._forward_hooks or module._forward_pre_hooks]
+    return strange + [f"{name or 'the model'} has a hook" for name in hooked]
+
+
+def _losses(bench: Bench, config: TrainConfig, options: EngineOptions) -> list[float]:
+    """Losses after the first and the last step of a short run, and that of the reloaded classifier on test."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Engine(small_gpt(), small_dataset(), config, options)
+        outcome = engine.fit(bench.variant, 1, Path(folder) / "classifier")
+    losses = [row.train_loss for row in outcome.history.rows if row.train_loss is not None]
+    return [*losses, outcome.train.loss, outcome.test.loss]

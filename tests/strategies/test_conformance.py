@@ -1,0 +1,60 @@
+"""Every strategy and every listed variant passes every check: a new file is tested by existing.
+
+The checks themselves are in strategies/check, so that ``python -m strategies.check NAME`` runs the same ones.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from core.model import CONFIGS
+from core.strategy import Baseline
+from strategies import build_variants, discover
+from strategies.check import formula
+from strategies.check.baselines import BASELINE_CHECKS, BaselineBench
+from strategies.check.bench import Bench
+from strategies.check.checks import CHECKS, Check, count_as_stated
+from strategies.check.report import bench_and_checks, run_check
+
+VARIANTS = (
+    "lora@r=4+alpha=8",
+    "bottleneck@pfeiffer=true",
+    "lora_book@divide_by_r=false+learning_rate=5e-5",
+    "prompt_tuning@tokens=3",
+    "prefix_tuning@tokens=3",
+)
+TITLES = tuple(dict.fromkeys(check.title for check in (*CHECKS, *BASELINE_CHECKS)))
+
+
+@pytest.fixture(scope="module", params=[*discover(), *VARIANTS])
+def subject(request: pytest.FixtureRequest) -> Iterator[tuple[Bench | BaselineBench, dict[str, Check]]]:
+    """A strategy's bench, whose finetuned models all its checks share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the models are tiny; more threads only wait for each other
+    (variant,) = build_variants([request.param])
+    bench, checks = bench_and_checks(variant, thorough=False)
+    yield bench, {check.title: check for check in checks}
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_strategy(subject: tuple[Bench | BaselineBench, dict[str, Check]], title: str) -> None:
+    bench, checks = subject
+    if title not in checks:
+        pytest.skip("not a check of this kind of strategy")
+    finding = run_check(checks[title], bench)
+    assert finding.status != "failed", f"{finding.text}. Usual cause: {checks[title].cause}. Fix: {checks[title].fix}."
+    if finding.status == "skipped":
+        pytest.skip(finding.text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", discover())
+def test_counts_that_need_real_weights_are_as_stated(name: str) -> None:
+    (variant,) = build_variants([name])
+    strategy = variant.strategy
+    if isinstance(strategy, Baseline) or formula.trainable_by_shapes(CONFIGS["124M"], strategy) is not None:
+        pytest.skip("already counted by the quick tests")
+    finding = count_as_stated(Bench(variant))
+    assert finding.status == "passed", finding.text
