@@ -1,0 +1,25 @@
+"""Strategy: the perceptron of every block."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.model import GPTModel
+from core.strategy import Strategy, unfreeze
+from strategies._insert import blocks_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptrons(Strategy):
+    """The two linear layers of every block's perceptron, and the head.
+
+    Parameters: L*(8*D^2 + 5*D) + D*C + C.
+    At 124M: 56,670,722
+    Learning rate: the chapter's.
+    Reference: Touvron et al. (2022), Three things everyone should know about Vision Transformers, arXiv:2203.09795.
+    When: beside attention, to see which half of a block the task needs.
+    """
+
+    family: ClassVar[str] = "selective"
+
+    def apply(self, model: GPTModel) -> None:
+        unfreeze(*(block.ff for block in blocks_of(model)))
