@@ -1,0 +1,39 @@
+"""Strategy: every weight, from random ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from core.model import GPTModel
+from core.strategy import Strategy, unfreeze
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromScratch(Strategy):
+    """Every weight, drawn anew as before pretraining: what is left is the architecture alone.
+
+    Parameters: V*D + P*D + L*(12*D^2 + 13*D) + 2*D + D*C + C.
+    At 124M: 124,441,346
+    Learning rate: the chapter's, which its bonus experiment with random weights uses, too.
+    Reference: Raschka (2024), Build a Large Language Model (From Scratch), chapter 6, bonus experiments; drawn after
+        Radford et al. (2019), Language Models are Unsupervised Multitask Learners.
+    When: as a control: the distance to all_layers is what pretraining is worth.
+    """
+
+    family: ClassVar[str] = "selective"
+    starts_at_pretrained: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def apply(self, model: GPTModel) -> None:
+        for name, parameter in model.named_parameters():
+            if name.startswith("out_head"):  # the head is new in any case
+                continue
+            if name.endswith(".scale"):
+                nn.init.ones_(parameter)
+            elif name.endswith((".shift", ".bias")):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=0.02)
+        unfreeze(model)
