@@ -16,13 +16,12 @@ class Fourierft(PeftStrategy):
 
     Parameters: L*6*n + D*C + C (n coefficients per layer, at places that a fixed seed draws).
     At 124M: 73,538
-    Learning rate: 1e-2, better than 3e-2 in a sweep on the demo (3 epochs); the head has its own.
+    Learning rate: 1e-2, better than 3e-2 in a sweep on the demo (3 epochs).
     Reference: Gao et al. (2024), Parameter-Efficient Fine-Tuning with Discrete Fourier Transform, arXiv:2405.03003.
     When: the file per task must be tiny whatever the model's width.
     """
 
     learning_rate: float = 1e-2
-    head_learning_rate: float | None = 1e-3
     n: int = 1000
     scaling: float = 150.0
 

@@ -16,8 +16,8 @@ class Vera(PeftStrategy):
 
     Parameters: L*(6*r + 9*D) + D*C + C (a vector of r and one per output of each layer).
     At 124M: 102,914
-    Learning rate: 1e-2, the best validation loss of 3e-3, 1e-2 and 3e-2 in a sweep on the demo (5 epochs); the
-      head, which needs less, has its own.
+    Learning rate: 1e-2, the best validation loss of 3e-3, 1e-2 and 3e-2 in a sweep on the demo (5 epochs,
+      the head at the same rate); a wide head needs less, so it has its own.
     Reference: Kopiczko et al. (2023), VeRA: Vector-based Random Matrix Adaptation, arXiv:2310.11454.
     When: the file per task must be ten times smaller than LoRA's.
     """
