@@ -181,6 +181,11 @@ def _add_engine(group: "argparse._ArgumentGroup") -> None:
         help="memory for it, such as 500MB; beyond it a memory-mapped file is used (default: half of what is free)",
     )
     group.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile what is left with torch.compile: seconds to minutes at the start, a few percent per step",
+    )
+    group.add_argument(
         "--one-at-a-time",
         dest="together",
         action="store_false",

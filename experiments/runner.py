@@ -138,6 +138,7 @@ def _engine_options(experiment: Experiment) -> EngineOptions:
         allowed=allowed,
         cache_dir=experiment.cache_dir,
         cache_budget=experiment.cache_budget,
+        compile=experiment.compile,
         together=experiment.together,
     )
 

@@ -66,6 +66,7 @@ class Experiment:
     cache: bool = True  # hidden states of frozen stages are kept and not computed again
     cache_dir: Path | None = None  # for later processes, too
     cache_budget: int | None = None  # bytes in memory; None: half of what is available
+    compile: bool = False  # the engine's blocks go through torch.compile
     together: bool = True  # several seeds at once where that is exact
     results_dir: Path = Path("results")
     name: str | None = None  # the experiment's folder; None: <dataset>-<model>
@@ -133,6 +134,7 @@ def from_arguments(arguments: Namespace, argv: Sequence[str]) -> Experiment:
         cache=values["cache"],
         cache_dir=values.get("cache_dir"),
         cache_budget=parse_size(values["cache_budget"]) if "cache_budget" in values else None,
+        compile=values["compile"],
         together=values["together"],
         results_dir=values["results_dir"],
         name=values.get("name"),

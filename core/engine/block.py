@@ -35,6 +35,12 @@ class EngineBlock:
         self.expand = SharedInput([layers[0]], updates, frozen)
         self.contract = SharedInput([layers[2]], updates, frozen)
 
+    def compile(self, device: str) -> None:
+        """Compute by ``torch.compile``; on CUDA the launches of a block become one graph where torch can do it."""
+        mode = "reduce-overhead" if device.startswith("cuda") else None
+        self.all_tokens = torch.compile(self.all_tokens, mode=mode)  # type: ignore[method-assign]
+        self.last_token = torch.compile(self.last_token, mode=mode)  # type: ignore[method-assign]
+
     def parameters_changed(self) -> None:
         """Weights merged for the last step are stale."""
         for linears in (self.qkv, self.mix, self.expand, self.contract):

@@ -333,7 +333,16 @@ class Engine:
         if plan.restructured or plan.cut:
             changes = type(strategy).after_step is not Strategy.after_step
             updates = strategy.low_rank(model)
-            forward = PlannedForward(model, sequences, self.labels, plan, stored, updates, fixed=not changes)
+            forward = PlannedForward(
+                model,
+                sequences,
+                self.labels,
+                plan,
+                stored,
+                updates,
+                fixed=not changes,
+                compiled=self.options.compile,
+            )
         return AutocastForward(forward, device) if self.options.precision == "bf16" else forward
 
 

@@ -61,6 +61,7 @@ class PlannedForward:
         stored: the hidden states at the plan's cut; None where the cut is 0.
         updates: declared low-rank updates of inserted layers.
         fixed: no parameter outside of those that train now will change.
+        compiled: the blocks go through ``torch.compile``.
     """
 
     evaluation_rows: int | None = 64
@@ -75,6 +76,7 @@ class PlannedForward:
         updates: Updates,
         *,
         fixed: bool,
+        compiled: bool = False,
     ) -> None:
         self.model = model
         self.sequences = sequences
@@ -94,6 +96,9 @@ class PlannedForward:
             )
             for block in transformer_blocks(model)
         ] if plan.restructured else []
+        if compiled:
+            for each in self._blocks:
+                each.compile(self._device)
         self._known = torch.zeros(len(sequences), dtype=torch.bool)
         self._table: Tensor | None = None
 

@@ -19,6 +19,7 @@ class EngineOptions:
         allowed: what plans may do; ``REFERENCE`` switches everything off.
         cache_dir: where hidden states of frozen stages are kept for later processes; None for this one only.
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
+        compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
     """
 
@@ -27,6 +28,7 @@ class EngineOptions:
     allowed: Plan = ALL
     cache_dir: Path | None = None
     cache_budget: int | None = None
+    compile: bool = False
     together: bool = True
 
     @property

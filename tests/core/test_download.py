@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def serve() -> Iterator:
+def serve():
     servers = []
 
     def start(**behaviour) -> Source:
@@ -217,7 +218,7 @@ def test_empty_file(serve, target):
     assert target.read_bytes() == b""
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "404": ({"status": 404}, "HTTP 404 Not Found"),
     "wrong bytes": ({"content": CONTENT[::-1]}, "sha256"),
     "wrong size": ({"content": CONTENT + b"x"}, "300,001 bytes instead of 300,000"),

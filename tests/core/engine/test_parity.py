@@ -83,3 +83,12 @@ def test_bfloat16_is_close_but_not_the_same(
 def test_tf32_needs_cuda() -> None:
     with pytest.raises(InputError, match="tf32 needs a CUDA device"):
         Engine(small.pretrained(), small.dataset(), CONFIG, EngineOptions(precision="tf32"))
+
+
+@pytest.mark.slow
+def test_compiled_blocks_agree_with_reference(
+    references: dict[tuple[str, str], Outcome], tmp_path: Path
+) -> None:
+    (variant,) = strategies.build_variants(["lora"])
+    engine = Engine(small.pretrained(), small.dataset(), CONFIG, EngineOptions(compile=True))
+    assert_same_numbers(engine.fit(variant, 123, tmp_path / "classifier"), references["lora", "last"])

@@ -1,6 +1,7 @@
 """Plans follow from what trains, what was inserted, hooks and dropout: never from a name."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from torch import Tensor, nn
@@ -23,20 +24,21 @@ class Custom(Strategy):
     where: str = "head"
 
     def apply(self, model: GPTModel) -> None:
+        block: Any = model.trf_blocks[1]
         if self.where.startswith("block"):
             unfreeze(model.trf_blocks[int(self.where[-1])])
         elif self.where == "final norm":
             unfreeze(model.final_norm)
         elif self.where == "bias of block 1":
-            model.trf_blocks[1].att.W_key.bias.requires_grad_(True)
+            block.att.W_key.bias.requires_grad_(True)
         elif self.where == "embeddings":
             unfreeze(model.tok_emb)
         elif self.where == "hook on block 1":
-            model.trf_blocks[1].ff.register_forward_hook(lambda module, inputs, output: output)
+            block.ff.register_forward_hook(lambda module, inputs, output: output)
         elif self.where == "layer in block 1":
-            model.trf_blocks[1].att.W_query = Doubled(model.trf_blocks[1].att.W_query)
+            block.att.W_query = Doubled(block.att.W_query)
         elif self.where == "new ff in block 1":
-            model.trf_blocks[1].ff = nn.Sequential(model.trf_blocks[1].ff)
+            block.ff = nn.Sequential(block.ff)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ def expected(cut: int) -> torch.Tensor:
     model, rows = small.random_model(), SEQUENCES.token_ids.view(len(SEQUENCES), -1)
     with torch.no_grad():
         hidden = model.embed(rows)
-        for block in model.trf_blocks[: min(cut - 1, L)]:
+        for block in list(model.trf_blocks)[: min(cut - 1, L)]:
             hidden = block(hidden)
         if cut == L + 2:
             hidden = model.final_norm(hidden)
