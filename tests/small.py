@@ -42,8 +42,11 @@ def dataset(rows: int = 96, max_length: int = 24) -> Dataset:
     pairs = [line.split("\t", 1) for line in lines]
     pairs += pairs[:4]
     first, second = int(0.6 * rows), int(0.75 * rows)
-    splits = [_split(part, max_length) for part in (pairs[:first], pairs[first:second], pairs[second:])]
-    return Dataset("small", "part of the demo corpus", ("ham", "spam"), *splits, max_length, "0" * 64, {}, True, 4)
+    parts = (pairs[:first], pairs[first:second], pairs[second:])
+    train, validation, test = (_split(part, max_length) for part in parts)
+    labels = ("ham", "spam")
+    source = "part of the demo corpus"
+    return Dataset("small", source, labels, train, validation, test, max_length, "0" * 64, {}, True, 4)
 
 
 def _split(pairs: list[list[str]], max_length: int) -> Split:

@@ -15,7 +15,7 @@ from core.engine.forward import PlannedForward
 from core.training import Event, Measure, Moment, Step, TrainConfig
 from experiments.benchmark import contenders, results, work
 from experiments.benchmark.__main__ import main
-from experiments.benchmark.contender import Assignment, Running
+from experiments.benchmark.contender import Assignment, Facts, Running
 from experiments.benchmark.rounds import Measured, Measurements
 from experiments.benchmark.work import Work
 from strategies import build_variants
@@ -219,9 +219,7 @@ def test_one_experiment_pays_the_longest_prefix_once() -> None:
     assert together.ratio == pytest.approx(2 * 12.0 / 7.0)
 
 
-def _facts(evaluates_once: bool = False) -> object:
-    from experiments.benchmark.contender import Facts
-
+def _facts(evaluates_once: bool = False) -> Facts:
     return Facts(trainable_params=1, evaluates_once=evaluates_once)
 
 

@@ -8,8 +8,7 @@ from typing import Any, cast
 import pytest
 
 from core.data import Dataset
-from core.engine import EngineOptions
-from core.engine.fit import REFERENCE
+from core.engine import REFERENCE, EngineOptions
 from core.errors import InputError
 from core.model import CONFIGS
 from core.strategy import Variant

@@ -152,7 +152,7 @@ def test_failed_and_missing_runs_are_counted_and_not_averaged(tmp_path: Path) ->
     rows = {row.label: row for row in summary.rows}
     assert [run.seed for run in rows["lora"].failed] == [2]
     assert rows["head"].missing_seeds == (3,)
-    assert rows["lora"].spread("test_accuracy").n == 2  # type: ignore[union-attr]
+    assert rows["lora"].spread("test_accuracy").n == 2
     frame = summary_frame(summary).set_index("label")
     assert frame.loc["lora", "runs_failed"] == 1 and frame.loc["head", "runs_missing"] == 1
     accuracies = [run.test_accuracy for run in rows["last_block"].runs]
@@ -167,9 +167,9 @@ def test_grouped_timings_are_never_mixed_with_solo_ones(tmp_path: Path) -> None:
         run = run_directory(directory, f"{label}-s{seed}")
         save_record(run, replace(load_record(run), grouped=True, train_seconds=1000.0))
     mixed, grouped = summarise(load_experiment(directory)).rows
-    assert not mixed.timed_in_groups and mixed.timing("train_seconds").n == 1  # type: ignore[union-attr]
-    assert mixed.timing("train_seconds").mean < 100  # type: ignore[union-attr]
-    assert grouped.timed_in_groups and grouped.timing("train_seconds").mean == 1000  # type: ignore[union-attr]
+    assert not mixed.timed_in_groups and mixed.timing("train_seconds").n == 1
+    assert mixed.timing("train_seconds").mean < 100
+    assert grouped.timed_in_groups and grouped.timing("train_seconds").mean == 1000
 
 
 def test_only_failures_make_a_summary_too(tmp_path: Path) -> None:
