@@ -303,7 +303,8 @@ class Engine:
 
         Inserted layers may start as the identity, so the comparison is made with their parameters disturbed.
         """
-        inserted = [module for module in model.modules() if type(module).__module__.split(".")[0] not in ("torch", "core")]
+        ours = ("torch", "core")
+        inserted = [module for module in model.modules() if type(module).__module__.split(".")[0] not in ours]
         if not plan.restructured or not inserted:
             return plan
         rows = torch.arange(min(self.config.batch_size, len(self.dataset.train)))
@@ -314,7 +315,9 @@ class Engine:
         scale = max(1.0, float(expected.abs().max()))
         if float((expected - found).abs().max()) <= SAME_LAYERS * scale:
             return plan
-        return plan.without_restructuring("the model's own modules are called: inserted layers do not act token by token")
+        return plan.without_restructuring(
+            "the model's own modules are called: inserted layers do not act token by token"
+        )
 
     def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
         with self.drawing:  # one pass, whoever asks first

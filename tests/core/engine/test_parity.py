@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -59,7 +60,11 @@ def assert_same_numbers(first: Outcome, second: Outcome) -> None:
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("label", LABELS)
 def test_plan_agrees_with_reference(
-    label: str, plan: str, position: str, references: dict[tuple[str, str], Outcome], tmp_path: Path
+    label: str,
+    plan: str,
+    position: Literal["last", "last_real"],
+    references: dict[tuple[str, str], Outcome],
+    tmp_path: Path,
 ) -> None:
     fast = run(label, PLANS[plan], replace(CONFIG, position=position), tmp_path)
     assert_same_numbers(fast, references[label, position])
