@@ -18,6 +18,7 @@ from core.classifier import (
     untrained_differences,
 )
 from core.data import Dataset
+from core.engine.allocator import keep_freed_memory
 from core.engine.baseline import WORDS, fit_baseline
 from core.engine.embedding import CompactEmbedding, decay_per_step
 from core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
@@ -104,6 +105,8 @@ class Engine:
         self.config = config
         self.options = options or EngineOptions()
         _set_matmul_precision(self.options)
+        if self.options.device == "cpu" and not self.options.reference:
+            keep_freed_memory()
         self.n_classes = len(dataset.label_names)
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {

@@ -56,7 +56,7 @@ def _reset_peak_memory(device: str) -> bool:
     if not _CLEAR.exists():
         return False
     # Pages that an earlier run has freed would otherwise still be resident and count for this one.
-    ctypes.CDLL(None).malloc_trim(0)
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # glibc only
     try:
         _CLEAR.write_text("5")  # 5 resets the peak, see proc(5)
     except OSError:
