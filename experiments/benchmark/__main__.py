@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, default=5, metavar="N", help="of the run that is composed (default: 5)")
     add("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
     add("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: cpu)")
-    add("--rounds", type=int, metavar="N", help="turns of every contender (default: 3)")
+    add("--rounds", type=int, metavar="N", help="turns of every contender (default: 3; 2 with --quick)")
     add("--loss-steps", type=int, metavar="N", help="steps on which losses are compared (default: 5; 10 with --quick)")
     add("--prefix-fraction", type=float, metavar="F", help="of the distinct messages, for the time of the frozen "
         "prefix (default: 0.1)")  # fmt: skip
@@ -118,7 +118,7 @@ def _settings(arguments: argparse.Namespace, device: str) -> Any:
 
     settings = Settings(device=device, groups=not arguments.no_groups)
     if arguments.quick:
-        settings = replace(settings, loss_steps=10, least_seconds=0.1)
+        settings = replace(settings, rounds=2, loss_steps=10, least_seconds=0.1, heads=20)
     for name in ("rounds", "loss_steps", "prefix_fraction"):
         if (value := getattr(arguments, name)) is not None:
             settings = replace(settings, **{name: value})

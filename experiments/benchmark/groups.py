@@ -11,8 +11,8 @@ from core.strategy import Strategy, Variant
 from experiments.benchmark.contender import Assignment
 from experiments.benchmark.worker import reporting_failure
 
-HEADS, SIDE_BY_SIDE = 100, 4  # runs at once of a strategy that trains the head alone, and of any other
-LEARNING_RATES = 10
+SIDE_BY_SIDE = 4  # runs at once of a strategy that trains more than the head
+LEARNING_RATES = 10  # of heads, times seeds
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,18 @@ class GroupTimes:
         return asdict(self) | {"cost_of_all_over_one": self.all_seconds / self.one_seconds}
 
 
-def run_groups(connection: Connection, assignment: Assignment) -> None:
-    """The body of a process: one run alone, all together, one alone again."""
+def run_groups(connection: Connection, assignment: Assignment, heads: int) -> None:
+    """The body of a process: one run alone, all together, one alone again.
+
+    Where only the head is trained, ``heads`` runs: some seeds times ten learning rates.
+    """
     with reporting_failure(connection):
         whole = Engine(assignment.pretrained, assignment.dataset, assignment.config)
         data = assignment.thinned or assignment.dataset
         options = EngineOptions(assignment.device)
         engine = Engine(assignment.pretrained, data, assignment.config, options)
         seen = engine.inspect(assignment.variant)
-        jobs = _jobs(assignment, HEADS if seen.only_head else SIDE_BY_SIDE, LEARNING_RATES if seen.only_head else 1)
+        jobs = _jobs(assignment, heads if seen.only_head else SIDE_BY_SIDE, LEARNING_RATES if seen.only_head else 1)
         tokens = [int(each.sequences.lengths.sum()) for each in (whole, engine)]
         first, prefix = _fit(engine, jobs[:1])
         together, _ = _fit(engine, jobs)

@@ -44,6 +44,7 @@ class Settings:
         least_seconds: short turns are repeated up to this time.
         prefix_fraction: of the distinct messages, for the frozen prefix; 1 measures all of it, once.
         groups: whether several seeds at once are measured, too.
+        heads: how many runs at once where only the head is trained.
     """
 
     device: str = "cpu"
@@ -54,6 +55,7 @@ class Settings:
     least_seconds: float = 0.5
     prefix_fraction: float = 0.1
     groups: bool = True
+    heads: int = 100
 
     @property
     def full(self) -> bool:
@@ -278,7 +280,7 @@ class Benchmark:
         if not any(row.facts and row.facts.cut for row in rows):
             return
         ours = rows[0].contender
-        remote = Remote(run_groups, self._assignment(ours, variant))
+        remote = Remote(run_groups, self._assignment(ours, variant), self.settings.heads)
         try:
             times = remote.receive()
         except Failed as error:
