@@ -72,7 +72,12 @@ class ClassifierInfo:
 
 
 def describe_classifier(
-    variant: Variant, pretrained: Pretrained, label_names: Sequence[str], max_length: int, position: str, seed: int
+    variant: Variant,
+    pretrained: Pretrained,
+    label_names: Sequence[str],
+    max_length: int,
+    position: str,
+    seed: int,
 ) -> ClassifierInfo:
     """The description of a classifier that is about to be saved."""
     strategy, plugin = variant.strategy, variant.plugin
@@ -119,7 +124,9 @@ def _differs(tensor: Tensor, other: Tensor | None) -> bool:
     return other is None or tensor.shape != other.shape or not torch.equal(tensor.cpu(), other.cpu())
 
 
-def save_classifier(directory: Path, model: GPTModel, extra: Sequence[str], info: ClassifierInfo) -> ClassifierInfo:
+def save_classifier(
+    directory: Path, model: GPTModel, extra: Sequence[str], info: ClassifierInfo
+) -> ClassifierInfo:
     """Write the trained tensors, ``extra`` ones and the description, whole or not at all.
 
     Args:
@@ -162,14 +169,18 @@ def load_tensors(directory: Path, model: GPTModel, info: ClassifierInfo) -> None
     path = directory / TENSORS
     try:
         if sha256_of(path) != info.tensors_sha256:
-            raise InputError(f"{path} was changed or damaged after it was written; train that run again (--force)")
+            raise InputError(
+                f"{path} was changed or damaged after it was written; train that run again (--force)"
+            )
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}); train that run again (--force)") from error
     state = model.state_dict(keep_vars=True)
     for name, tensor in tensors.items():
         if name not in state or state[name].shape != tensor.shape:
-            raise InputError(f"{path}: tensor {name!r} does not fit the classifier that {DESCRIPTION} describes")
+            raise InputError(
+                f"{path}: tensor {name!r} does not fit the classifier that {DESCRIPTION} describes"
+            )
         with torch.no_grad():
             state[name].copy_(tensor)
 
@@ -217,7 +228,8 @@ def load_classifier(
     pretrained = _base_model(info, weights_dir)
     strategy_class = _strategy_class(info, plugin)
     values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in info.hyperparameters.items()
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in info.hyperparameters.items()
     }
     # Any seed will do: whatever depends on it is among the saved tensors.
     model = rebuild(pretrained, strategy_class(**values), len(info.label_names), seed=info.seed + 1)
@@ -238,13 +250,17 @@ def read_info(directory: Path) -> ClassifierInfo:
         raise InputError(f"{path} is damaged ({error}); train that run again (--force)") from error
     known = {field.name for field in fields(ClassifierInfo)}
     if values.get("schema_version") != SCHEMA_VERSION or set(values) != known:
-        raise InputError(f"{path} was written by another version of headtohead; train that run again (--force)")
+        raise InputError(
+            f"{path} was written by another version of headtohead; train that run again (--force)"
+        )
     return ClassifierInfo(**values)
 
 
 def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
     folder = weights_dir or (Path(info.weights_dir) if info.weights_dir else None)
-    name = info.model if info.model in CONFIGS else None  # a checkpoint of another shape is known by its folder
+    name = (
+        info.model if info.model in CONFIGS else None
+    )  # a checkpoint of another shape is known by its folder
     pretrained = find_pretrained(name, folder)
     if pretrained.sha256 != info.model_sha256:
         raise InputError(
@@ -261,7 +277,9 @@ def _strategy_class(info: ClassifierInfo, plugin: Path | None) -> type[Strategy]
     if not path.is_file():
         raise InputError(f"the strategy file {path} of this classifier is gone; give it with --plugin FILE")
     if sha256_of(path) != info.plugin_sha256:
-        raise InputError(f"the strategy file {path} was changed since this classifier was trained; restore it")
+        raise InputError(
+            f"the strategy file {path} was changed since this classifier was trained; restore it"
+        )
     return _trainable(load_plugin(path))
 
 
@@ -279,7 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run's folder, results/NAME/runs/RUN")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="messages to classify")
-    parser.add_argument("--weights-dir", type=Path, help="where the base model's checkpoint is, if it has moved")
+    parser.add_argument(
+        "--weights-dir", type=Path, help="where the base model's checkpoint is, if it has moved"
+    )
     parser.add_argument("--plugin", type=Path, help="the strategy's file, if it has moved")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps (default: cpu)")
     options = parser.parse_args(arguments)

@@ -167,7 +167,9 @@ def strategy_class_of(module: ModuleType) -> type[Method]:
     found = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Strategy | Baseline) and value.__module__ == module.__name__
+        if inspect.isclass(value)
+        and issubclass(value, Strategy | Baseline)
+        and value.__module__ == module.__name__
     ]
     if len(found) != 1:
         names = ", ".join(value.__name__ for value in found) or "none"

@@ -200,7 +200,9 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Event]:
     yield Finish({name: batches_of(loaders[name]) for name in SPLITS})
 
 
-def _measure(quantity: Literal["loss", "accuracy"], loaders: Loaders, config: TrainConfig, moment: Moment) -> Measure:
+def _measure(
+    quantity: Literal["loss", "accuracy"], loaders: Loaders, config: TrainConfig, moment: Moment
+) -> Measure:
     train = batches_of(loaders["train"], config.evaluate_batches)
     return Measure(quantity, train, batches_of(loaders["validation"], config.evaluate_batches), moment)
 
@@ -225,7 +227,9 @@ def measure(forward: Forward, event: Measure) -> HistoryRow:
     """Do one measurement of the protocol; the model must be in evaluation mode."""
     values = {
         f"train_{event.quantity}": getattr(evaluate(forward, "train", event.train), event.quantity),
-        f"validation_{event.quantity}": getattr(evaluate(forward, "validation", event.validation), event.quantity),
+        f"validation_{event.quantity}": getattr(
+            evaluate(forward, "validation", event.validation), event.quantity
+        ),
     }
     return HistoryRow(event.moment.step, event.moment.epoch, event.moment.examples_seen, **values)
 

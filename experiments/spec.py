@@ -86,7 +86,9 @@ class Experiment:
         if self.position not in get_args(Position):
             raise InputError(f"--position {self.position}: {did_you_mean(self.position, get_args(Position))}")
         if self.precision not in get_args(Precision):
-            raise InputError(f"--precision {self.precision}: {did_you_mean(self.precision, get_args(Precision))}")
+            raise InputError(
+                f"--precision {self.precision}: {did_you_mean(self.precision, get_args(Precision))}"
+            )
         if not self.cache and self.cache_dir is not None:
             raise InputError(f"--no-cache keeps nothing; leave out either it or --cache-dir {self.cache_dir}")
         if not _DEVICE.fullmatch(self.device):

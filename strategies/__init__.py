@@ -79,9 +79,7 @@ def configure(base: "Method", values: Mapping[str, str], name: str) -> "Method":
         raise InputError(f"{name}: {error}") from error
 
 
-def _build(
-    label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mapping[str, Path]
-) -> "Variant":
+def _build(label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mapping[str, Path]) -> "Variant":
     from core.strategy import Variant, load_file, load_module
 
     name, _, options = label.partition("@")

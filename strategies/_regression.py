@@ -30,7 +30,9 @@ def fit_predict(
 
     rarest = int(torch.bincount(labels).min())
     if rarest < 2:
-        raise InputError(f"a class has {rarest} training messages; cross-validation needs at least 2 of every class")
+        raise InputError(
+            f"a class has {rarest} training messages; cross-validation needs at least 2 of every class"
+        )
     folds = StratifiedKFold(min(FOLDS, rarest), shuffle=True, random_state=seed)
     pipeline = Pipeline([("transform", transform), ("regression", LogisticRegression(max_iter=2000))])
     search = GridSearchCV(pipeline, {"regression__C": STRENGTHS}, cv=folds, scoring="neg_log_loss")

@@ -28,10 +28,16 @@ class PrefixAttention(nn.Module):
         keys = torch.cat([self.prefix_keys.expand(batch, -1, -1), attention.W_key(x)], dim=1)  # (B, P + T, D)
         values = torch.cat([self.prefix_values.expand(batch, -1, -1), attention.W_value(x)], dim=1)
         # Token t sees all P of the prefix and the text up to itself.
-        seen = torch.ones(length, keys.shape[1], dtype=torch.bool, device=x.device).tril(len(self.prefix_keys))
+        seen = torch.ones(length, keys.shape[1], dtype=torch.bool, device=x.device).tril(
+            len(self.prefix_keys)
+        )
         dropout = attention.dropout.p if self.training else 0.0
         context = F.scaled_dot_product_attention(
-            queries, attention.split_heads(keys), attention.split_heads(values), attn_mask=seen, dropout_p=dropout
+            queries,
+            attention.split_heads(keys),
+            attention.split_heads(values),
+            attn_mask=seen,
+            dropout_p=dropout,
         )
         mixed: Tensor = attention.out_proj(context.transpose(1, 2).flatten(2))
         return mixed
@@ -59,7 +65,9 @@ class PrefixTuning(Strategy):
     @torch.no_grad()
     def apply(self, model: GPTModel) -> None:
         if not 1 <= self.tokens <= model.config.context_length:
-            raise InputError(f"prefix_tuning.tokens={self.tokens}: must be 1 to {model.config.context_length}")
+            raise InputError(
+                f"prefix_tuning.tokens={self.tokens}: must be 1 to {model.config.context_length}"
+            )
         hidden = model.embed(torch.randint(model.config.vocab_size, (1, self.tokens)))  # (1, P, D)
         for block in blocks_of(model):
             following = block(hidden)

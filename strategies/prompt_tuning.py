@@ -79,7 +79,9 @@ class PromptTuning(Strategy):
 
     def apply(self, model: GPTModel) -> None:
         if not 1 <= self.tokens < model.config.context_length:
-            raise InputError(f"prompt_tuning.tokens={self.tokens}: must be 1 to {model.config.context_length - 1}")
+            raise InputError(
+                f"prompt_tuning.tokens={self.tokens}: must be 1 to {model.config.context_length - 1}"
+            )
         chosen = torch.randint(model.config.vocab_size, (self.tokens,))
         prompt = model.tok_emb.weight.detach()[chosen].clone()
         blocks, positions = model.trf_blocks, model.pos_emb

@@ -35,7 +35,17 @@ def quick(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 def compare(labels: dict[str, str], folder: Path, cache: Path) -> Path:
     """Run the comparison of ``labels`` into ``folder``; return the experiment's folder."""
     argv = ["--strategies", ",".join(labels), "--weights-dir", str(TINY_CHECKPOINT), "--data", str(SMS)]
-    argv += ["--seeds", "123", "--device", "cpu", "--name", "golden", "--results-dir", str(folder), "--offline"]
+    argv += [
+        "--seeds",
+        "123",
+        "--device",
+        "cpu",
+        "--name",
+        "golden",
+        "--results-dir",
+        str(folder),
+        "--offline",
+    ]
     if "lora" in labels:  # the traces' LoRA trained at the rate of the other strategies
         argv += ["--set", "lora.learning_rate=5e-5"]
     with pytest.MonkeyPatch.context() as patch:

@@ -86,7 +86,9 @@ def test_reading_records_needs_no_torch(name: str) -> None:
         path = waiting.pop()
         for module in run_time_imports(path):
             top = module.partition(".")[0]
-            assert top not in ("torch", "peft", "tensorflow"), f"{name}.py reaches {path.name}, which imports {top}"
+            assert top not in ("torch", "peft", "tensorflow"), (
+                f"{name}.py reaches {path.name}, which imports {top}"
+            )
             found = ROOT / f"{module.replace('.', '/')}.py"
             if found.is_file() and found not in seen:
                 seen.add(found)
@@ -125,7 +127,10 @@ def test_functions_are_short_as_a_rule() -> None:
 def strategy_names() -> set[str]:
     """File stems and class names of all strategies, less the ordinary words."""
     classes = {
-        node.name for path in discover().values() for node in tree_of(path).body if isinstance(node, ast.ClassDef)
+        node.name
+        for path in discover().values()
+        for node in tree_of(path).body
+        if isinstance(node, ast.ClassDef)
     }
     # A class named like its file in capitals ("Head") is as ordinary a word as the file's name.
     return {name for name in {*discover(), *classes} if name.lower() not in ORDINARY_WORDS}
@@ -144,7 +149,9 @@ def test_core_knows_no_strategy_by_name() -> None:
 
 def test_only_one_file_names_the_development_data() -> None:
     pattern = re.compile(r"\bshared\b['\"]?\s*[/\\]")
-    found = {name for name in tracked() if pattern.search((ROOT / name).read_bytes().decode("utf-8", "replace"))}
+    found = {
+        name for name in tracked() if pattern.search((ROOT / name).read_bytes().decode("utf-8", "replace"))
+    }
     assert found == {"tests/paths.py"}
 
 

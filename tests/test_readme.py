@@ -12,7 +12,13 @@ from experiments import spec
 from strategies import discover, split_labels
 from tests.paths import ROOT
 
-PAGES = ("README.md", "CONTRIBUTING.md", "results/README.md", "results/reference/report.md", "strategies/README.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "results/README.md",
+    "results/reference/report.md",
+    "strategies/README.md",
+)
 COMPARISON, TESTS = "run_all.py", "pytest"
 END_OF_COMMAND = ("&&", "||", ";", "|", ">")
 

@@ -33,7 +33,9 @@ def fit_baseline(
         prediction = baseline.fit_predict(inputs["train"], labels["train"], everything, n_classes, seed)
     with meter.measure("eval"):
         parts = prediction.logits.float().split([len(labels[name]) for name in SPLITS])
-        results = {name: _evaluation(logits, labels[name]) for name, logits in zip(SPLITS, parts, strict=True)}
+        results = {
+            name: _evaluation(logits, labels[name]) for name, logits in zip(SPLITS, parts, strict=True)
+        }
     return Outcome(
         history=History(),
         train=results["train"],

@@ -73,7 +73,9 @@ class EngineBlock:
             (B, D).
         """
         attention = self.block.att
-        queries = attention.W_query(self.block.norm1(at)).unflatten(-1, (attention.num_heads, -1))  # (B, H, D/H)
+        queries = attention.W_query(self.block.norm1(at)).unflatten(
+            -1, (attention.num_heads, -1)
+        )  # (B, H, D/H)
         key_weight = effective_weight(attention.W_key, self.updates)
         value_weight = effective_weight(attention.W_value, self.updates)
         if self.associative and key_weight is not None and value_weight is not None:
@@ -101,12 +103,19 @@ class EngineBlock:
         affine = self._scale_shift()
         tokens = normalized if affine is None else normalized * affine[0] + affine[1]
         attention = self.block.att
-        keys, values = (attention.split_heads(layer(tokens)) for layer in (attention.W_key, attention.W_value))
+        keys, values = (
+            attention.split_heads(layer(tokens)) for layer in (attention.W_key, attention.W_value)
+        )
         weights = self._softmax(torch.einsum("bhd,bhtd->bht", queries, keys), ended)
         return torch.einsum("bht,bhtd->bhd", weights, values)
 
     def _attend_by_weights(
-        self, queries: Tensor, normalized: Tensor, ended: Tensor | None, key_weight: Tensor, value_weight: Tensor
+        self,
+        queries: Tensor,
+        normalized: Tensor,
+        ended: Tensor | None,
+        key_weight: Tensor,
+        value_weight: Tensor,
     ) -> Tensor:
         """The same by associativity, without keys and values: -> (B, H, D/H).
 
@@ -144,7 +153,13 @@ def transformer_blocks(model: GPTModel) -> list[TransformerBlock]:
 
 def is_standard(block: nn.Module) -> bool:
     """Whether the block is put together as the book's, whatever layers stand in the places of its linear ones."""
-    if type(block) is not TransformerBlock or _children(block) != {"att", "ff", "norm1", "norm2", "drop_shortcut"}:
+    if type(block) is not TransformerBlock or _children(block) != {
+        "att",
+        "ff",
+        "norm1",
+        "norm2",
+        "drop_shortcut",
+    }:
         return False
     attention, layers = block.att, getattr(block.ff, "layers", None)
     return (

@@ -27,6 +27,7 @@ from core.engine.options import EngineOptions, Job, Outcome
 from core.engine.plan import REFERENCE, Plan, derive, in_words, stage_tensors
 from core.engine.prefix import PrefixCache, Stored
 from core.engine.sequences import Sequences, distinct_sequences
+from core.engine.threads import threads_per_product
 from core.errors import InputError, TrainingError
 from core.model import GPTModel
 from core.strategy import Baseline, Method, Strategy, Variant, count_parameters, trainable_parameters
@@ -98,7 +99,11 @@ class Engine:
     """
 
     def __init__(
-        self, pretrained: Pretrained, dataset: Dataset, config: TrainConfig, options: EngineOptions | None = None
+        self,
+        pretrained: Pretrained,
+        dataset: Dataset,
+        config: TrainConfig,
+        options: EngineOptions | None = None,
     ) -> None:
         self.pretrained = pretrained
         self.dataset = dataset
@@ -107,6 +112,7 @@ class Engine:
         _set_matmul_precision(self.options)
         if self.options.device == "cpu" and not self.options.reference:
             keep_freed_memory()
+            torch.set_num_threads(threads_per_product(pretrained.config.emb_dim))
         self.n_classes = len(dataset.label_names)
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
@@ -152,15 +158,12 @@ class Engine:
             in_words(plan, n_blocks, None, self.sequences, None),
         )
 
-    def count(self, variant: Variant) -> tuple[int, int] | None:
-        """Trainable and total parameters of a variant; None for a baseline, which has them once it is fitted."""
-        seen = self.inspect(variant)
-        return None if seen.trainable_params is None or seen.total_params is None else (
-            seen.trainable_params, seen.total_params
-        )
-
     def fit(
-        self, variant: Variant, seed: int, classifier_dir: Path, on_progress: OnProgress = lambda progress: None
+        self,
+        variant: Variant,
+        seed: int,
+        classifier_dir: Path,
+        on_progress: OnProgress = lambda progress: None,
     ) -> Outcome:
         """Train one variant under one seed and leave its classifier in ``classifier_dir``.
 
@@ -174,7 +177,9 @@ class Engine:
             return self._fit_baseline(variant.strategy, seed, on_progress)
         run = self.prepare(Job(variant, seed, classifier_dir), on_progress)
         torch.manual_seed(seed)
-        history = self.train(run, protocol(row_loaders(self.dataset, self.config.batch_size), self.config), on_progress)
+        history = self.train(
+            run, protocol(row_loaders(self.dataset, self.config.batch_size), self.config), on_progress
+        )
         return self.finish(run, history)
 
     def _fit_baseline(self, baseline: Baseline, seed: int, on_progress: OnProgress) -> Outcome:
@@ -279,7 +284,9 @@ class Engine:
         info = save_classifier(job.directory, run.model, run.untrained, info)
         load_tensors(job.directory, run.rebuilt, info)
         run.rebuilt.to(self.options.device)
-        return self._forward(run.rebuilt, run.strategy, run.plan, run.stored, self.sequences), _warnings(run.untrained)
+        return self._forward(run.rebuilt, run.strategy, run.plan, run.stored, self.sequences), _warnings(
+            run.untrained
+        )
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -294,7 +301,9 @@ class Engine:
         if plan.cut and (why := self._prefix.why_not(plan.cut)):
             plan = plan.without_prefix(f"nothing is computed once: {why}")
         if plan.cut and not self._is_pretrained(model, plan.cut):
-            plan = plan.without_prefix("nothing is computed once: the strategy changes frozen weights as it is applied")
+            plan = plan.without_prefix(
+                "nothing is computed once: the strategy changes frozen weights as it is applied"
+            )
         return plan
 
     def _is_pretrained(self, model: GPTModel, cut: int) -> bool:
@@ -328,7 +337,9 @@ class Engine:
                 cut,
                 sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,
-                lambda done, total: on_progress(Progress(done, total, None, "frozen blocks, once per message")),
+                lambda done, total: on_progress(
+                    Progress(done, total, None, "frozen blocks, once per message")
+                ),
             )
 
     def _forward(

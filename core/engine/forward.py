@@ -47,7 +47,11 @@ class ReferenceForward:
 
 def positions(last_position: Tensor, max_length: int, config: TrainConfig) -> Tensor:
     """Where the class is read: the last of ``max_length`` positions, or each message's last real token."""
-    return last_position.new_full(last_position.shape, max_length - 1) if config.position == "last" else last_position
+    return (
+        last_position.new_full(last_position.shape, max_length - 1)
+        if config.position == "last"
+        else last_position
+    )
 
 
 class PlannedForward:
@@ -87,15 +91,19 @@ class PlannedForward:
         self._stored = stored
         merged = updates if plan.merged else {}
         self._n_blocks = len(model.trf_blocks)
-        self._blocks = [
-            EngineBlock(
-                block,
-                merged,
-                frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
-                associative=plan.associative,
-            )
-            for block in transformer_blocks(model)
-        ] if plan.restructured else []
+        self._blocks = (
+            [
+                EngineBlock(
+                    block,
+                    merged,
+                    frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
+                    associative=plan.associative,
+                )
+                for block in transformer_blocks(model)
+            ]
+            if plan.restructured
+            else []
+        )
         if compiled:
             for each in self._blocks:
                 each.compile(self._device)

@@ -112,7 +112,8 @@ class _MergedLinear(torch.autograd.Function):
         d_downs = (torch.cat(narrow, dim=-1).T @ x).split([len(down) for down in downs])
         projected = (x @ torch.cat(downs).T).split([len(down) for down in downs], dim=-1)
         d_ups = [
-            scale * (part.T @ columns) for part, columns, scale in zip(parts, projected, ctx.scales, strict=True)
+            scale * (part.T @ columns)
+            for part, columns, scale in zip(parts, projected, ctx.scales, strict=True)
         ]
         d_factors = [item for pair in zip(d_downs, d_ups, strict=True) for item in pair]
         d_x = gradient @ weight if ctx.needs_input_grad[0] else None

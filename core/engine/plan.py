@@ -91,11 +91,15 @@ def derive(model: GPTModel, strategy: Strategy, updates: Updates, allowed: Plan 
         updates: the low-rank updates it declares.
         allowed: what may be done at all; its ``cut`` is 0 where nothing may be computed once.
     """
-    drop = next((module.p for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0), None)
+    drop = next(
+        (module.p for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0), None
+    )
     if drop is not None:
         return Plan(
             fused_optimizer=allowed.fused_optimizer,
-            notes=(f"reference path: dropout {drop:g} draws random numbers that depend on the order of the work",),
+            notes=(
+                f"reference path: dropout {drop:g} draws random numbers that depend on the order of the work",
+            ),
         )
     notes: list[str] = []
     changes = type(strategy).after_step is not Strategy.after_step
@@ -160,7 +164,10 @@ def _is_pristine(module: nn.Module) -> bool:
 
 def _has_hooks(module: nn.Module) -> bool:
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
     )
 
 
@@ -209,7 +216,9 @@ def in_words(
     if plan.merged:
         words.append("inserted low-rank updates merged into one weight once per step")
     if rows_of_embedding is not None:
-        words.append(f"token embedding trained by the {rows_of_embedding:,} rows that occur; the others only decay")
+        words.append(
+            f"token embedding trained by the {rows_of_embedding:,} rows that occur; the others only decay"
+        )
     if plan.fused_optimizer:
         words.append("AdamW in one fused call")
     words += plan.notes

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from core.engine.block import EngineBlock, transformer_blocks
 from core.engine.sequences import Sequences
+from core.engine.threads import AVAILABLE
 from core.files import sha256_of, write_text_atomic
 from core.model import GPTModel
 
@@ -91,7 +92,11 @@ class PrefixCache:
         return 4 * rows * dims
 
     def get(
-        self, cut: int, others: Iterable[int], build: Callable[[], GPTModel], on_progress: Callable[[int, int], None]
+        self,
+        cut: int,
+        others: Iterable[int],
+        build: Callable[[], GPTModel],
+        on_progress: Callable[[int, int], None],
     ) -> Stored:
         """The hidden states at ``cut``; computed together with those at ``others`` where they are missing.
 
@@ -220,15 +225,20 @@ class _Pass:
         self.model = model
         self.sequences = sequences
         self.wanted = wanted
-        self.blocks = [EngineBlock(block, {}, frozen=True, associative=True) for block in transformer_blocks(model)]
+        self.blocks = [
+            EngineBlock(block, {}, frozen=True, associative=True) for block in transformer_blocks(model)
+        ]
 
     def run(self, on_progress: Callable[[int, int], None]) -> None:
         """Fill the wanted tensors. On the CPU, one thread per core works on its own chunk: no barriers."""
         chunks, threads = self._chunks(), torch.get_num_threads()
-        workers = threads if self.device == "cpu" and len(chunks) >= threads else 1
+        workers = AVAILABLE if self.device == "cpu" and len(chunks) >= AVAILABLE else 1
+        own_threads = 1 if workers > 1 else threads
         done = 0
         try:
-            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            with ThreadPoolExecutor(
+                workers, initializer=torch.set_num_threads, initargs=(own_threads,)
+            ) as pool:
                 for chunk, _ in zip(chunks, pool.map(self._run_chunk, chunks), strict=True):
                     done += len(chunk)
                     on_progress(done, len(self.sequences))

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from core.engine.fit import Engine, OnProgress, TrainingRun
 from core.engine.options import Job, Outcome
+from core.engine.threads import AVAILABLE
 from core.errors import TrainingError
 from core.strategy import Strategy
 from core.training import (
@@ -96,7 +97,7 @@ def _fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgre
     threads = torch.get_num_threads()
     steps = _Together(len(jobs), on_progress)
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(AVAILABLE, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting: dict[Future[Outcome], Job] = {
                 pool.submit(_fit_drawn, engine, job, steps.of(number)): job for number, job in enumerate(jobs)
             }
@@ -140,7 +141,9 @@ class _Together:
                 if progress.phase == "training":
                     self.steps[number] = progress.step
                     total = progress.total_steps * len(self.steps)
-                    progress = Progress(sum(self.steps), total, progress.loss, f"{len(self.steps)} runs side by side")
+                    progress = Progress(
+                        sum(self.steps), total, progress.loss, f"{len(self.steps)} runs side by side"
+                    )
                 self._on_progress(progress)
 
         return report
@@ -178,7 +181,9 @@ def _first_head(engine: Engine, job: Job, run: TrainingRun) -> nn.Linear:
 class _Heads:
     """S linear heads (S, C, D) on shared features (U, D), trained by AdamW with a learning rate each."""
 
-    def __init__(self, engine: Engine, jobs: Sequence[Job], run: TrainingRun, heads: Sequence[nn.Linear]) -> None:
+    def __init__(
+        self, engine: Engine, jobs: Sequence[Job], run: TrainingRun, heads: Sequence[nn.Linear]
+    ) -> None:
         device = engine.options.device
         assert run.stored is not None
         self.features = run.stored.hidden.to(device)
@@ -187,8 +192,12 @@ class _Heads:
         self.biases = torch.stack([head.bias.detach() for head in heads]).to(device)  # (S, C)
         strategies = [job.variant.strategy for job in jobs]
         rates = [(item.learning_rate, item.weight_decay) for item in strategies if isinstance(item, Strategy)]
-        self.rates, self.decays = (torch.tensor(values, dtype=torch.float64) for values in zip(*rates, strict=True))
-        self.moments = [torch.zeros_like(each) for each in (self.weights, self.weights, self.biases, self.biases)]
+        self.rates, self.decays = (
+            torch.tensor(values, dtype=torch.float64) for values in zip(*rates, strict=True)
+        )
+        self.moments = [
+            torch.zeros_like(each) for each in (self.weights, self.weights, self.biases, self.biases)
+        ]
         self.histories = [History() for _ in jobs]
         self.losses: list[Tensor] = []  # (S,) per step
 
@@ -217,7 +226,9 @@ class _Heads:
         x = self.features[numbers]  # (S, B, D)
         logits = x @ self.weights.transpose(1, 2) + self.biases[:, None]  # (S, B, C)
         log_probabilities = logits.log_softmax(dim=-1)
-        self.losses.append(F.nll_loss(log_probabilities.transpose(1, 2), labels, reduction="none").mean(dim=1))
+        self.losses.append(
+            F.nll_loss(log_probabilities.transpose(1, 2), labels, reduction="none").mean(dim=1)
+        )
         d_logits = (log_probabilities.exp() - F.one_hot(labels, logits.shape[-1])) / labels.shape[1]
         self._adamw(self.weights, d_logits.transpose(1, 2) @ x, *self.moments[:2])
         self._adamw(self.biases, d_logits.sum(dim=1), *self.moments[2:])
@@ -255,7 +266,9 @@ class _HeadForward:
 
     def logits(self, split: SplitName, rows: Tensor) -> Tensor:
         numbers = self.heads.engine.sequences.of_row[split][rows].to(self.heads.features.device)
-        return F.linear(self.heads.features[numbers], self.heads.weights[self.number], self.heads.biases[self.number])
+        return F.linear(
+            self.heads.features[numbers], self.heads.weights[self.number], self.heads.biases[self.number]
+        )
 
     def labels(self, split: SplitName, rows: Tensor) -> Tensor:
         labels = self.heads.engine.labels[split]
@@ -265,9 +278,7 @@ class _HeadForward:
         """The weights are read at every call."""
 
 
-def _head_outcome(
-    engine: Engine, run: TrainingRun, heads: _Heads, number: int, share: float
-) -> Outcome:
+def _head_outcome(engine: Engine, run: TrainingRun, heads: _Heads, number: int, share: float) -> Outcome:
     """One head put into the model of the group, saved, reloaded and evaluated as any run is."""
     heads.check(number)
     head = run.model.out_head

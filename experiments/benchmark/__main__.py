@@ -1,6 +1,6 @@
 """Compare the engine's speed with that of its reference path, the book's package, and transformers + peft.
 
-    python -m experiments.benchmark --quick
+python -m experiments.benchmark --quick
 """
 
 import argparse
@@ -41,10 +41,19 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--strategies", metavar="LIST", default="head,last_block,all_layers,lora", help="(default: %(default)s)")
+    add(
+        "--strategies",
+        metavar="LIST",
+        default="head,last_block,all_layers,lora",
+        help="(default: %(default)s)",
+    )
     add("--contenders", metavar="LIST", help="ours, ours_reference, book, book_fast, transformers, ours_last_real, "
         "transformers_dynamic, book_last_real (default: all)")  # fmt: skip
-    add("--model", metavar="NAME", help="shape: 124M, 355M, 774M, 1558M or demo (default: 124M; demo with --quick)")
+    add(
+        "--model",
+        metavar="NAME",
+        help="shape: 124M, 355M, 774M, 1558M or demo (default: 124M; demo with --quick)",
+    )
     add("--weights-dir", type=Path, metavar="DIR", help="OpenAI's checkpoint (default: random weights)")
     add("--data", metavar="WHAT", help="sms_spam, demo, or a file (default: sms_spam if it was downloaded before, "
         "else demo)")  # fmt: skip
@@ -53,7 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
     add("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: cpu)")
     add("--rounds", type=int, metavar="N", help="turns of every contender (default: 3; 2 with --quick)")
-    add("--loss-steps", type=int, metavar="N", help="steps on which losses are compared (default: 5; 10 with --quick)")
+    add(
+        "--loss-steps",
+        type=int,
+        metavar="N",
+        help="steps on which losses are compared (default: 5; 10 with --quick)",
+    )
     add("--prefix-fraction", type=float, metavar="F", help="of the distinct messages, for the time of the frozen "
         "prefix (default: 0.1)")  # fmt: skip
     add("--full", action="store_true", help="compute the frozen prefix of every message: --prefix-fraction 1")
@@ -107,9 +121,13 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     together = results.share_prefix(found, config.batch_size)
     outcome = output.Outcome(facts, inputs.notes(settings, found, dataset), rows, together, found.groups)
     paths = output.write_all(outcome, arguments.output)
-    console.print("\n" + output.markdown(outcome, paths[-1].name).partition("## Measured parts")[0], markup=False)
+    console.print(
+        "\n" + output.markdown(outcome, paths[-1].name).partition("## Measured parts")[0], markup=False
+    )
     console.print("written: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
-    failed = [row for row in rows if row.trouble and contenders.missing(contenders.BY_NAME[row.contender]) is None]
+    failed = [
+        row for row in rows if row.trouble and contenders.missing(contenders.BY_NAME[row.contender]) is None
+    ]
     return EXIT_FAILED if failed else EXIT_OK
 
 

@@ -25,7 +25,12 @@ ALL = [
         TRANSFORMERS,
     ),
     Contender(
-        "book_last_real", "the book's GPTModel at the last real token", "last_real", peers.start_book, BOOK, timed=False
+        "book_last_real",
+        "the book's GPTModel at the last real token",
+        "last_real",
+        peers.start_book,
+        BOOK,
+        timed=False,
     ),
 ]
 BY_NAME = {contender.name: contender for contender in ALL}

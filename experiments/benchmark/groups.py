@@ -44,7 +44,9 @@ def run_groups(connection: Connection, assignment: Assignment, heads: int) -> No
         options = EngineOptions(assignment.device)
         engine = Engine(assignment.pretrained, data, assignment.config, options)
         seen = engine.inspect(assignment.variant)
-        jobs = _jobs(assignment, heads if seen.only_head else SIDE_BY_SIDE, LEARNING_RATES if seen.only_head else 1)
+        jobs = _jobs(
+            assignment, heads if seen.only_head else SIDE_BY_SIDE, LEARNING_RATES if seen.only_head else 1
+        )
         tokens = [int(each.sequences.lengths.sum()) for each in (whole, engine)]
         first, prefix = _fit(engine, jobs[:1])
         together, _ = _fit(engine, jobs)

@@ -59,15 +59,21 @@ def find_weights(model: str | None, weights_dir: Path | None, folder: Path) -> P
     path = folder / "random.safetensors"
     save_file(tensors, path)
     sha256 = weights.tensors_sha256(tensors)
-    return RandomWeights(name, CONFIGS[name], sha256, path, f"random weights of {name}'s shape", is_demo=False)
+    return RandomWeights(
+        name, CONFIGS[name], sha256, path, f"random weights of {name}'s shape", is_demo=False
+    )
 
 
-def find_messages(wanted: str | None, max_length: int | None, pretrained: Pretrained, folder: Path) -> Dataset:
+def find_messages(
+    wanted: str | None, max_length: int | None, pretrained: Pretrained, folder: Path
+) -> Dataset:
     """The messages that are asked for; by default the SMS Spam Collection if it is in the cache, else the demo's."""
     length = pretrained.config.context_length
 
     def load(name: str | None) -> Dataset:
-        return data.load_dataset(name, folder / "data", context_length=length, max_length=max_length, download=False)
+        return data.load_dataset(
+            name, folder / "data", context_length=length, max_length=max_length, download=False
+        )
 
     if wanted is not None:
         return load(wanted)
@@ -94,7 +100,10 @@ def describe(
             environment[name] = "not installed"
     gemm = found.gemm
     rows = {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")}
-    where = environment.get("accelerator") or f"{environment.get('processor', 'CPU')}, {environment['threads']} threads"
+    where = (
+        environment.get("accelerator")
+        or f"{environment.get('processor', 'CPU')}, {environment['threads']} threads"
+    )
     summary = (
         f"{pretrained.name} ({pretrained.source}) on {dataset.name} ({rows['train']} training messages of "
         f"{dataset.max_length} tokens), {config.epochs} epochs of batches of {config.batch_size}, fp32, on {where}."

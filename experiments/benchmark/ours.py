@@ -46,7 +46,11 @@ class EngineRun:
         whole = Engine(assignment.pretrained, assignment.dataset, assignment.config, self._options)
         tokens, all_tokens = (int(engine.sequences.lengths.sum()) for engine in (self.engine, whole))
         config = assignment.pretrained.config
-        rows = (len(self.engine.sequences), len(whole.sequences)) if cut > config.n_layers else (tokens, all_tokens)
+        rows = (
+            (len(self.engine.sequences), len(whole.sequences))
+            if cut > config.n_layers
+            else (tokens, all_tokens)
+        )
         self.facts = replace(
             self.facts,
             prefix_seconds=seconds,
@@ -73,7 +77,9 @@ class EngineRun:
             device=self.assignment.device,
             folder=self._folder if from_disk else None,
         )
-        return cache.get(self.run.plan.cut, [], self.assignment.pretrained.build, lambda done, total: None).seconds
+        return cache.get(
+            self.run.plan.cut, [], self.assignment.pretrained.build, lambda done, total: None
+        ).seconds
 
     def peak_memory_bytes(self) -> int | None:
         return self.run.meter.peak_memory_bytes()

@@ -64,9 +64,18 @@ def markdown(outcome: Outcome, plot: str) -> str:
     lines = ["# Benchmark", "", facts["summary"], "", f"    {facts['command']}", "", *_ratios(outcome), ""]
     lines += [f"![time of a whole run]({plot})", "", *_extras(outcome), "## Measured parts", ""]
     for strategy in dict.fromkeys(row.strategy for row in outcome.rows):
-        lines += [f"### {strategy}", "", *_parts([row for row in outcome.rows if row.strategy == strategy]), ""]
+        lines += [
+            f"### {strategy}",
+            "",
+            *_parts([row for row in outcome.rows if row.strategy == strategy]),
+            "",
+        ]
     lines += ["## How to read this", "", *(f"- {note}" for note in outcome.notes), ""]
-    lines += ["## Machine and versions", "", *(f"- {name}: {value}" for name, value in facts["environment"].items())]
+    lines += [
+        "## Machine and versions",
+        "",
+        *(f"- {name}: {value}" for name, value in facts["environment"].items()),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -81,7 +90,10 @@ def _ratios(outcome: Outcome) -> list[str]:
         by_strategy = {row.strategy: row for row in outcome.rows if row.contender == name}
         body.append([title, *(_ratio_cell(by_strategy.get(each)) for each in strategies)])
         if any(row.ratio_from_disk for row in by_strategy.values()):
-            cells = [_times(by_strategy[each].ratio_from_disk) if each in by_strategy else EMPTY for each in strategies]
+            cells = [
+                _times(by_strategy[each].ratio_from_disk) if each in by_strategy else EMPTY
+                for each in strategies
+            ]
             body.append([f"{title}, prefix on disk", *cells])
     return lines + _table(["contender", *strategies], body)
 
@@ -141,7 +153,9 @@ def _parts(rows: Sequence[Row]) -> list[str]:
     lines = _table(list(COLUMNS), body)
     lines += [""] + [f"{row.title}: {row.trouble}." for row in rows if row.trouble]
     lines += [
-        f"{row.title}: losses not compared, {row.losses_not_compared}." for row in rows if row.losses_not_compared
+        f"{row.title}: losses not compared, {row.losses_not_compared}."
+        for row in rows
+        if row.losses_not_compared
     ]
     return lines
 
@@ -170,13 +184,17 @@ def draw(outcome: Outcome) -> bytes:
     from experiments.plots import DPI, STYLE
 
     strategies = list(dict.fromkeys(row.strategy for row in outcome.rows))
-    bars = {strategy: _bars([row for row in outcome.rows if row.strategy == strategy]) for strategy in strategies}
+    bars = {
+        strategy: _bars([row for row in outcome.rows if row.strategy == strategy]) for strategy in strategies
+    }
     drawn = {strategy: entries for strategy, entries in bars.items() if entries}
     heights = [len(entries) + 1.2 for entries in drawn.values()] or [1]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 0.9 + 0.29 * sum(heights)), layout="constrained")
         figure.suptitle(outcome.facts["title"], fontsize=10.5, x=0.01, ha="left")
-        panels = figure.subplots(max(len(drawn), 1), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        panels = figure.subplots(max(len(drawn), 1), 1, sharex=True, squeeze=False, height_ratios=heights)[
+            :, 0
+        ]
         for axes, (strategy, entries) in zip(panels, drawn.items(), strict=False):
             _draw_panel(axes, strategy, entries)
         panels[-1].set_xlabel("seconds of one whole run (log scale)")
@@ -201,7 +219,9 @@ def _bars(rows: Sequence[Row]) -> list[Bar]:
     for row in rows:
         ours, other = row.contender.startswith("ours"), row.position == "last_real"
         if row.protocol_seconds is not None:
-            label = _bar_label(row.protocol_seconds, None if row.contender == row.compared_with else row.ratio)
+            label = _bar_label(
+                row.protocol_seconds, None if row.contender == row.compared_with else row.ratio
+            )
             bars.append(Bar(row.title, row.protocol_seconds, label, ours, other))
         if row.protocol_from_disk_seconds is not None:
             seconds = row.protocol_from_disk_seconds
@@ -225,7 +245,9 @@ def _draw_panel(axes: Any, strategy: str, bars: Sequence[Bar]) -> None:
     for patch, bar in zip(drawn, bars, strict=True):
         patch.set_alpha(0.55 if bar.other_protocol else 1.0)
         end = (bar.seconds, patch.get_y() + patch.get_height() / 2)
-        axes.annotate(bar.label, end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK)
+        axes.annotate(
+            bar.label, end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     longest, shortest = max(bar.seconds for bar in bars), min(bar.seconds for bar in bars)

@@ -208,7 +208,9 @@ def our_classifier(assignment: Assignment) -> tuple[GPTModel, set[str], dict[str
     """
     strategy = assignment.variant.strategy
     if not isinstance(strategy, Strategy):
-        raise InputError(f"--strategies {assignment.variant.label}: nothing of the GPT is trained, so no peer has it")
+        raise InputError(
+            f"--strategies {assignment.variant.label}: nothing of the GPT is trained, so no peer has it"
+        )
     model = rebuild(assignment.pretrained, strategy, len(assignment.dataset.label_names), assignment.seed)
     declared = strategy.low_rank(model)
     low_rank = {name: declared[module] for name, module in model.named_modules() if module in declared}
@@ -302,7 +304,11 @@ def start_transformers_dynamic(assignment: Assignment) -> PlainLoop:
         last = split.last_position[rows]
         longest = int(last.max()) + 1
         mask = (torch.arange(longest) <= last[:, None]).long()
-        return {"input_ids": split.token_ids[rows, :longest], "attention_mask": mask, "labels": split.labels[rows]}
+        return {
+            "input_ids": split.token_ids[rows, :longest],
+            "attention_mask": mask,
+            "labels": split.labels[rows],
+        }
 
     return _transformers_loop(assignment, batch, pad_token_id=50256)
 
@@ -321,7 +327,9 @@ def _transformers_loop(
         labels = batch.pop("labels")
         return F.cross_entropy(model(**batch).logits, labels)
 
-    return PlainLoop(model, assignment, batch, loss, "one LoRA update for the fused projection" if low_rank else None)
+    return PlainLoop(
+        model, assignment, batch, loss, "one LoRA update for the fused projection" if low_rank else None
+    )
 
 
 def _transformers_model(assignment: Assignment, pad_token_id: int) -> Any:

@@ -80,7 +80,9 @@ class Rounds:
         self.row, self.work = row, work
         facts = row.facts
         once = facts is not None and facts.evaluates_once
-        self.evaluation_batches: float = work.evaluation_rows / batch_size if once else work.evaluation_batches
+        self.evaluation_batches: float = (
+            work.evaluation_rows / batch_size if once else work.evaluation_batches
+        )
         # The peers' batches come for nothing here; the engine is charged for drawing its own.
         self._loop = work.loop_seconds if once else 0.0
 
@@ -208,5 +210,11 @@ def _together(
     baseline = sum(statistics.median(each.cold()) for each in other)
     names = [row.strategy for row in rows]
     return Together(
-        names, rows[0].contender.name, baselines[0].contender.name, prefix, seconds, baseline, baseline / seconds
+        names,
+        rows[0].contender.name,
+        baselines[0].contender.name,
+        prefix,
+        seconds,
+        baseline,
+        baseline / seconds,
     )

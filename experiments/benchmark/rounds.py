@@ -143,7 +143,11 @@ class Benchmark:
         }
         # The same batches for both positions, so that their times can be compared.
         self.sample = choose_sample(
-            dataset, next(iter(self.configs.values())), settings.seed, settings.loss_steps, settings.timed_steps
+            dataset,
+            next(iter(self.configs.values())),
+            settings.seed,
+            settings.loss_steps,
+            settings.timed_steps,
         )
         self._scratch = tempfile.TemporaryDirectory(prefix="headtohead-benchmark-")
 
@@ -184,7 +188,9 @@ class Benchmark:
                 for row in live[turn:] + live[:turn]:
                     trial = replace(trials[row.contender.name], release=release)
                     self._guarded(row, "turn", partial(self._turn, row, remotes, trial))
-                self.console.print(f"  round {number + 1} of {self.settings.rounds} done, {self._left.words()}")
+                self.console.print(
+                    f"  round {number + 1} of {self.settings.rounds} done, {self._left.words()}"
+                )
             for row in live:
                 self._guarded(row, "count", partial(self._count, row, remotes))
         finally:
@@ -209,7 +215,9 @@ class Benchmark:
         """Start a contender, compare its losses, and choose how often its turns repeat."""
 
         def piece() -> Trial:
-            remote = Remote(run_contender, row.contender.name, self._assignment(row.contender, variant), self.sample)
+            remote = Remote(
+                run_contender, row.contender.name, self._assignment(row.contender, variant), self.sample
+            )
             remotes[row.contender.name] = remote
             row.facts = remote.receive()
             answer = remote.ask("losses")
@@ -221,7 +229,9 @@ class Benchmark:
 
         result = self._guarded(row, "start", piece)
         if row.losses:
-            self.console.print(f"  {row.contender.name:21} ready, loss {row.losses[0]:.4f}, {self._left.words()}")
+            self.console.print(
+                f"  {row.contender.name:21} ready, loss {row.losses[0]:.4f}, {self._left.words()}"
+            )
         return result if isinstance(result, Trial) else None
 
     def _trial(self, step: float, evaluation: float) -> Trial:
@@ -239,7 +249,14 @@ class Benchmark:
             thinned = thin_out(self.dataset, config, self.sample, self.settings.prefix_fraction)
         folder = Path(self._scratch.name) / f"{variant.name}-{contender.name}"
         return Assignment(
-            variant, self.pretrained, self.dataset, thinned, config, self.settings.device, self.settings.seed, folder
+            variant,
+            self.pretrained,
+            self.dataset,
+            thinned,
+            config,
+            self.settings.device,
+            self.settings.seed,
+            folder,
         )
 
     def _memory_is_short(self, rows: Sequence[Measured]) -> bool:
@@ -261,7 +278,9 @@ class Benchmark:
             row.prefix_from_disk.append(remote.ask("prefix", True) * facts.prefix_scale)
         times = remote.ask("trial", trial)
         # The median over repeats of each batch, then the mean over batches, which differ in length.
-        row.steps.append(statistics.mean(statistics.median(batch) for batch in zip(*times["steps"], strict=True)))
+        row.steps.append(
+            statistics.mean(statistics.median(batch) for batch in zip(*times["steps"], strict=True))
+        )
         row.evaluations.append(statistics.median(times["evaluations"]))
         prefix = f"prefix {short_seconds(row.prefix[-1])}, " if row.prefix else ""
         self.console.print(
@@ -276,7 +295,9 @@ class Benchmark:
 
     def _measure_groups(self, variant: Variant) -> None:
         """Only where the runs share something: there is none to share without a frozen prefix."""
-        rows = [row for row in self.results.rows if row.strategy == variant.label and row.contender.name == "ours"]
+        rows = [
+            row for row in self.results.rows if row.strategy == variant.label and row.contender.name == "ours"
+        ]
         if not any(row.facts and row.facts.cut for row in rows):
             return
         ours = rows[0].contender

@@ -88,7 +88,9 @@ def _distinct_evaluations(dataset: Dataset, config: TrainConfig, events: Sequenc
         elif isinstance(event, Measure):
             total += look_up("train", event.train) + look_up("validation", event.validation)
         else:
-            total += look_up("train", event.batches["train"]) + look_up("validation", event.batches["validation"])
+            total += look_up("train", event.batches["train"]) + look_up(
+                "validation", event.batches["validation"]
+            )
             known.clear()  # test is evaluated by the reloaded classifier
             total += look_up("test", event.batches["test"])
     return total

@@ -118,7 +118,9 @@ def reporting_failure(connection: Connection) -> Generator[None]:
 class _Orders:
     """Turns orders into events, and the time until the next event is asked for into answers."""
 
-    def __init__(self, connection: Connection, running: Running, assignment: Assignment, sample: Sample) -> None:
+    def __init__(
+        self, connection: Connection, running: Running, assignment: Assignment, sample: Sample
+    ) -> None:
         self._connection, self._running, self._sample = connection, running, sample
         self._device, self._batch_size = assignment.device, assignment.config.batch_size
         self._steps = 0

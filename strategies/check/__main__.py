@@ -47,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Check that a strategy is what it says, on a tiny GPT: a few seconds.",
         epilog="examples: python -m strategies.check lora@r=4    python -m strategies.check my_strategy.py",
     )
-    parser.add_argument("strategy", nargs="+", metavar="NAME|FILE", help="a strategy's name or label, or a Python file")
+    parser.add_argument(
+        "strategy", nargs="+", metavar="NAME|FILE", help="a strategy's name or label, or a Python file"
+    )
     parser.add_argument(
         "--set", action="append", metavar="NAME.FIELD=VALUE", help="a hyperparameter; may be repeated"
     )

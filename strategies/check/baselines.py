@@ -14,7 +14,11 @@ from strategies.check import formula
 from strategies.check.checks import Check, CheckFailed, Finding
 
 ROWS = 40
-WORDS = {0: ("see you", "at home", "call later"), 1: ("win cash", "free prize", "call now"), 2: ("sorry", "ok", "no")}
+WORDS = {
+    0: ("see you", "at home", "call later"),
+    1: ("win cash", "free prize", "call now"),
+    2: ("sorry", "ok", "no"),
+}
 
 
 @dataclass

@@ -164,9 +164,7 @@ class Bench:
         return torch.optim.AdamW(groups)
 
 
-def _until(
-    events: Iterator[Event], model: GPTModel, enough: Callable[[GPTModel], bool]
-) -> Iterator[Event]:
+def _until(events: Iterator[Event], model: GPTModel, enough: Callable[[GPTModel], bool]) -> Iterator[Event]:
     """The steps alone, until it is enough."""
     for event in events:
         if isinstance(event, Step):

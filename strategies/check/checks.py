@@ -76,7 +76,9 @@ def applies(bench: Bench) -> Finding:
         raise CheckFailed("after apply no parameter is trainable")
     logits = logits_of(model)
     if logits.shape != (len(small_dataset().train), N_CLASSES) or not torch.isfinite(logits).all():
-        raise CheckFailed(f"the classifier gives logits of shape {tuple(logits.shape)}, or some are no numbers")
+        raise CheckFailed(
+            f"the classifier gives logits of shape {tuple(logits.shape)}, or some are no numbers"
+        )
     return Finding("passed", f"{len(trained)} trainable tensors")
 
 
@@ -90,7 +92,9 @@ def starts_at_pretrained(bench: Bench) -> Finding:
     if not bench.strategy.starts_at_pretrained:
         return Finding("skipped", f"declares that it does not (logits differ by {difference:.2g})")
     if not difference <= 1e-4:
-        raise CheckFailed(f"before the first step the logits differ from the pretrained model's by {difference:.3g}")
+        raise CheckFailed(
+            f"before the first step the logits differ from the pretrained model's by {difference:.3g}"
+        )
     return Finding("passed", f"logits differ by {difference:.1g}")
 
 
@@ -114,7 +118,9 @@ def all_declared_moves(bench: Bench) -> Finding:
 
 def repeats(bench: Bench) -> Finding:
     """The same seed gives the same tensors bit by bit; another seed gives others."""
-    first, again, other = (run.model.state_dict() for run in (bench.short, bench.short_run(1), bench.short_run(2)))
+    first, again, other = (
+        run.model.state_dict() for run in (bench.short, bench.short_run(1), bench.short_run(2))
+    )
     differing = [name for name, tensor in first.items() if not torch.equal(tensor, again[name])]
     if differing:
         raise CheckFailed(f"two runs under the same seed differ in {_named(differing)}")
@@ -161,7 +167,9 @@ def formula_holds(bench: Bench) -> Finding:
     text = _notes(bench.strategy).get("Parameters", "")
     small = formula.evaluate(text, formula.symbols(SMALL, bench.strategy, N_CLASSES))
     if small is None:
-        return Finding("warning", f"the docstring's closed form cannot be evaluated: {text or 'there is none'!r}")
+        return Finding(
+            "warning", f"the docstring's closed form cannot be evaluated: {text or 'there is none'!r}"
+        )
     actual = count_parameters(trainable_parameters(bench.classifier(seed=1)))
     large = formula.evaluate(text, formula.symbols(CONFIGS["124M"], bench.strategy, N_CLASSES))
     if small != actual:
@@ -244,7 +252,9 @@ def low_rank_is_exact(bench: Bench) -> Finding:
             expected = nn.functional.linear(x, weight, update.base.bias)
             difference = largest_difference(module(x), expected)
             if not difference <= 1e-4 * max(1.0, float(expected.abs().max())):
-                raise CheckFailed(f"{names[module]} computes something else than it declares, by {difference:.3g}")
+                raise CheckFailed(
+                    f"{names[module]} computes something else than it declares, by {difference:.3g}"
+                )
     return Finding("passed", f"{len(declared)} layers")
 
 
@@ -375,7 +385,9 @@ def _most_trained(bench: Bench) -> Finetuned:
 
 def _save(bench: Bench, finetuned: Finetuned, rebuilt: GPTModel, folder: Path) -> ClassifierInfo:
     data = small_dataset()
-    info = describe_classifier(bench.variant, small_gpt(), data.label_names, data.max_length, "last_real", seed=1)
+    info = describe_classifier(
+        bench.variant, small_gpt(), data.label_names, data.max_length, "last_real", seed=1
+    )
     return save_classifier(folder, finetuned.model, untrained_differences(finetuned.model, rebuilt), info)
 
 
@@ -386,10 +398,14 @@ def _strange_modules(model: GPTModel) -> list[str]:
     expected = {name: type(module) for name, module in plain.named_modules()}
     found = {name: type(module) for name, module in model.named_modules()}
     strange = [
-        f"{name or 'the model'} is a {kind.__name__}" for name, kind in found.items() if expected.get(name) is not kind
+        f"{name or 'the model'} is a {kind.__name__}"
+        for name, kind in found.items()
+        if expected.get(name) is not kind
     ]
     strange += [f"{name} is missing" for name in expected.keys() - found.keys()]
-    hooked = [name for name, module in model.named_modules() if module._forward_hooks or module._forward_pre_hooks]
+    hooked = [
+        name for name, module in model.named_modules() if module._forward_hooks or module._forward_pre_hooks
+    ]
     return strange + [f"{name or 'the model'} has a hook" for name in hooked]
 
 

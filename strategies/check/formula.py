@@ -97,4 +97,3 @@ def _value(node: ast.expr, values: Mapping[str, float]) -> float:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return _FUNCTIONS[node.func.id](*(_value(argument, values) for argument in node.args))
     raise TypeError(ast.dump(node))
-

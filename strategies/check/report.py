@@ -27,7 +27,9 @@ class Result:
     finding: Finding
 
 
-def bench_and_checks(variant: Variant, thorough: bool = True) -> tuple[Bench | BaselineBench, tuple[Check, ...]]:
+def bench_and_checks(
+    variant: Variant, thorough: bool = True
+) -> tuple[Bench | BaselineBench, tuple[Check, ...]]:
     """What a variant is checked on, and by which checks; ``thorough`` as in Bench."""
     if isinstance(variant.strategy, Baseline):
         return BaselineBench(variant), BASELINE_CHECKS
@@ -66,7 +68,9 @@ def _where(error: Exception, variant: Variant) -> str:
 
 def print_results(console: Console, variant: Variant, results: list[Result]) -> None:
     """The table of checks, and below it every failure with its usual cause and the fix."""
-    table = Table("check", "result", "", title=Text(variant.label, style="bold"), box=SIMPLE_HEAD, title_justify="left")
+    table = Table(
+        "check", "result", "", title=Text(variant.label, style="bold"), box=SIMPLE_HEAD, title_justify="left"
+    )
     for result in results:
         status = result.finding.status
         table.add_row(result.check.title, Text(status, style=_STYLES[status]), Text(result.finding.text))

@@ -1,7 +1,7 @@
 """The page about all strategies, written from what their files say about themselves.
 
-    python -m strategies.docs            write strategies/README.md again
-    python -m strategies.docs --check    say whether it is up to date (exit code 1 where not)
+python -m strategies.docs            write strategies/README.md again
+python -m strategies.docs --check    say whether it is up to date (exit code 1 where not)
 """
 
 from collections.abc import Iterable
@@ -57,7 +57,9 @@ def _details(entry: Entry) -> str:
     lines = [f"### {entry.name}", "", entry.trains, ""]
     for key in DETAILS:
         if key in entry.notes:
-            lines.append(f"- {key}: {_formula(entry.notes[key]) if key == 'Parameters' else entry.notes[key]}")
+            lines.append(
+                f"- {key}: {_formula(entry.notes[key]) if key == 'Parameters' else entry.notes[key]}"
+            )
     fields = [f"`{name}={value}`" for name, value in entry.fields.items()]
     if fields:
         lines.append(f"- Fields: {', '.join(fields)}")

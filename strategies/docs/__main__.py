@@ -11,8 +11,12 @@ from strategies.docs import PAGE, page
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page, or check it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m strategies.docs", description="Write strategies/README.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page is out of date")
+    parser = argparse.ArgumentParser(
+        prog="python -m strategies.docs", description="Write strategies/README.md."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 where the page is out of date"
+    )
     arguments = parser.parse_args(argv)
     text = page(read_catalogue())
     if not arguments.check:

@@ -56,19 +56,25 @@ def test_classify_gives_labels_and_probabilities(tmp_path: Path) -> None:
     loaded = load_classifier(tmp_path)
     answers = loaded.classify(TEXTS)
     probabilities = loaded.logits(TEXTS).softmax(-1)
-    assert [label for label, _ in answers] == [("ham", "spam")[index] for index in probabilities.argmax(-1).tolist()]
+    assert [label for label, _ in answers] == [
+        ("ham", "spam")[index] for index in probabilities.argmax(-1).tolist()
+    ]
     assert [value for _, value in answers] == pytest.approx(probabilities.max(-1).values.tolist())
     assert loaded.classify([]) == []
 
 
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import io
 
     train("head", tmp_path / "classifier")
     assert main([str(tmp_path), *TEXTS[:2]]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[2] for line in lines] == TEXTS[:2]
-    assert all(line.split("\t")[0] in ("ham", "spam") and 0.5 <= float(line.split("\t")[1]) <= 1 for line in lines)
+    assert all(
+        line.split("\t")[0] in ("ham", "spam") and 0.5 <= float(line.split("\t")[1]) <= 1 for line in lines
+    )
     monkeypatch.setattr("sys.stdin", io.StringIO("first\n\nsecond\n"))
     assert main([str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2

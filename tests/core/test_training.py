@@ -19,7 +19,9 @@ def book_rows(seed: int) -> list[list[int]]:
     """The training rows of the book's loop, which iterates loaders over the data and breaks out of them."""
     data = small.dataset()
     torch.manual_seed(seed)
-    train = DataLoader(TensorDataset(torch.arange(len(data.train))), batch_size=8, shuffle=True, drop_last=True)
+    train = DataLoader(
+        TensorDataset(torch.arange(len(data.train))), batch_size=8, shuffle=True, drop_last=True
+    )
     validation = DataLoader(TensorDataset(torch.arange(len(data.validation))), batch_size=8)
     seen, step = [], -1
     for _ in range(CONFIG.epochs):

@@ -101,7 +101,9 @@ def _start(name: str, label: str, folder: Path, thin: bool = False) -> Running:
     config = replace(CONFIG, position=contender.position)
     sample = work.choose_sample(dataset, config, 123, 4, 1)
     thinned = work.thin_out(dataset, config, sample, 0.1) if thin else None
-    return contender.start(Assignment(variant, small.pretrained(), dataset, thinned, config, "cpu", 123, folder))
+    return contender.start(
+        Assignment(variant, small.pretrained(), dataset, thinned, config, "cpu", 123, folder)
+    )
 
 
 def _losses(running: Running, batches: list[list[int]]) -> list[float]:
@@ -209,7 +211,9 @@ def test_ratios_are_taken_within_a_round() -> None:
 def test_one_experiment_pays_the_longest_prefix_once() -> None:
     measurements = Measurements(gemm=[1e11], work={"last": Work(10, 4, 16, 0.0)})
     for strategy, prefix in (("head", 3.0), ("last_block", 2.0)):
-        ours, book = (Measured(contenders.BY_NAME[name], strategy, facts=_facts()) for name in ("ours", "book"))
+        ours, book = (
+            Measured(contenders.BY_NAME[name], strategy, facts=_facts()) for name in ("ours", "book")
+        )
         ours.steps, ours.evaluations, ours.prefix, ours.prefix_from_disk = [0.1], [0.25], [prefix], [0.1]
         book.steps, book.evaluations = [1.0], [0.5]
         measurements.rows += [ours, book]
@@ -244,7 +248,10 @@ def test_the_command_writes_its_four_files(tmp_path: Path, monkeypatch: pytest.M
         assert ours["largest_loss_difference"] <= 1e-4 and ours["compared_with"] == "ours_reference"
         assert ours["operations_per_step"] > 0 and ours["gemm_fraction"] > 0 and ours["ratio"] > 0
         assert "pip install" in book["trouble"] and book["step_milliseconds"] is None
-    assert rows["head", "ours"]["operations_per_step"] < 0.01 * rows["head", "ours_reference"]["operations_per_step"]
+    assert (
+        rows["head", "ours"]["operations_per_step"]
+        < 0.01 * rows["head", "ours_reference"]["operations_per_step"]
+    )
     with (tmp_path / "speed.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
     text = (tmp_path / "speed.md").read_text()
@@ -268,7 +275,9 @@ def _without_the_book() -> object:
         (["--strategies", "haed"], "did you mean 'head'"),
     ],
 )
-def test_wrong_flags_are_one_sentence(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_flags_are_one_sentence(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*flags, "--data", "demo"]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -188,7 +188,9 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [name[:5] for name in bench.run_folders()] == ["head-"]
-    (bench.directory / "runs" / ".dies-s123.classifier").mkdir()  # as a kill while it is being saved leaves it
+    (
+        bench.directory / "runs" / ".dies-s123.classifier"
+    ).mkdir()  # as a kill while it is being saved leaves it
     write_plugin(bench.folder / "elsewhere", "dies", BIASES)
     assert bench.run(strategies=("head", "dies"), plugins=(plugin,)).failed == 0
     assert fits == [("dies", 123)]

@@ -169,7 +169,13 @@ def test_a_failure_is_explained_in_words(tmp_path: Path) -> None:
     file = io.StringIO()
     print_results(Console(file=file, width=110), variant, list(run_checks(variant)))
     line = path.read_text(encoding="utf-8").splitlines().index("        model.nothing.there()") + 1
-    for words in ("AttributeError", f"(broken.py, line {line})", "usual cause", "fix ", "13 skipped, 1 failed"):
+    for words in (
+        "AttributeError",
+        f"(broken.py, line {line})",
+        "usual cause",
+        "fix ",
+        "13 skipped, 1 failed",
+    ):
         assert words in file.getvalue()
 
 

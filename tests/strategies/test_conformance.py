@@ -44,7 +44,9 @@ def test_strategy(subject: tuple[Bench | BaselineBench, dict[str, Check]], title
     if title not in checks:
         pytest.skip("not a check of this kind of strategy")
     finding = run_check(checks[title], bench)
-    assert finding.status != "failed", f"{finding.text}. Usual cause: {checks[title].cause}. Fix: {checks[title].fix}."
+    assert finding.status != "failed", (
+        f"{finding.text}. Usual cause: {checks[title].cause}. Fix: {checks[title].fix}."
+    )
     if finding.status == "skipped":
         pytest.skip(finding.text)
 

@@ -75,7 +75,9 @@ def test_a_strategy_in_five_minutes(tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     for command in commands:
-        done = subprocess.run(command, shell=True, cwd=checkout, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, shell=True, cwd=checkout, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "failed" not in done.stdout
     summary = (checkout / "results" / "demo-demo" / "summary.csv").read_text(encoding="utf-8")

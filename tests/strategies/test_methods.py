@@ -64,7 +64,8 @@ def test_text_and_prompt_must_fit_into_the_context() -> None:
 
 
 @pytest.mark.parametrize(
-    "strategy", [PromptTuning(tokens=0), PromptTuning(tokens=64), PrefixTuning(tokens=0), SideTuning(reduction=7)]
+    "strategy",
+    [PromptTuning(tokens=0), PromptTuning(tokens=64), PrefixTuning(tokens=0), SideTuning(reduction=7)],
 )
 def test_values_that_cannot_be_are_refused(strategy: Strategy) -> None:
     with pytest.raises(InputError):
@@ -117,7 +118,9 @@ def test_the_books_lora_has_its_count_and_both_scales() -> None:
     for divide in (True, False):
         model = applied(LoraBook(r=4, alpha=8.0, divide_by_r=divide))
         scales[divide] = {layer.scale for layer in model.modules() if isinstance(layer, LoRALayer)}
-        assert all(".lora." in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+        assert all(
+            ".lora." in name for name, parameter in model.named_parameters() if parameter.requires_grad
+        )
     assert scales == {True: {2.0}, False: {8.0}}
 
 

@@ -36,7 +36,9 @@ def run(label: str, plan: Plan, config: TrainConfig, folder: Path, seed: int = 1
 @pytest.fixture(scope="module")
 def references(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Outcome]:
     return {
-        (label, position): run(label, REFERENCE, replace(CONFIG, position=position), tmp_path_factory.mktemp("run"))
+        (label, position): run(
+            label, REFERENCE, replace(CONFIG, position=position), tmp_path_factory.mktemp("run")
+        )
         for label in LABELS
         for position in ("last", "last_real")
     }

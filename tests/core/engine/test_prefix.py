@@ -52,7 +52,9 @@ def test_one_pass_serves_every_cut_that_is_needed() -> None:
     states = cache()
     states.get(2, [L, L + 2], small.random_model, nothing)
     for cut in (2, L, L + 2):
-        torch.testing.assert_close(states.get(cut, [], never, nothing).hidden, expected(cut), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            states.get(cut, [], never, nothing).hidden, expected(cut), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_small_budget_maps_a_file() -> None:
@@ -89,7 +91,9 @@ def test_what_exceeds_the_folder_is_declined_with_the_reason(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("options", [{"cache_budget": 1000}, {"cache_dir": "cache"}])
-def test_runs_give_the_same_numbers_wherever_the_states_lie(options: dict[str, object], tmp_path: Path) -> None:
+def test_runs_give_the_same_numbers_wherever_the_states_lie(
+    options: dict[str, object], tmp_path: Path
+) -> None:
     (variant,) = strategies.build_variants(["last_block"])
     if "cache_dir" in options:
         options = {"cache_dir": tmp_path / "cache"}
