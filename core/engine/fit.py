@@ -24,7 +24,7 @@ from core.engine.embedding import CompactEmbedding, decay_per_step
 from core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from core.engine.meter import Meter
 from core.engine.options import EngineOptions, Job, Outcome
-from core.engine.plan import REFERENCE, Plan, derive, in_words, stage_tensors
+from core.engine.plan import REFERENCE, Plan, derive, in_words, may_change_what_trains, stage_tensors
 from core.engine.prefix import PrefixCache, Stored
 from core.engine.sequences import Sequences, distinct_sequences
 from core.engine.threads import threads_per_product
@@ -346,20 +346,20 @@ class Engine:
         self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None, sequences: Sequences
     ) -> Forward:
         device = self.options.device
-        forward: Forward = ReferenceForward(model, self.dataset, self.config, device)
+        forward: Forward
         if plan.restructured or plan.cut:
-            changes = type(strategy).after_step is not Strategy.after_step
-            updates = strategy.low_rank(model)
             forward = PlannedForward(
                 model,
                 sequences,
                 self.labels,
                 plan,
                 stored,
-                updates,
-                fixed=not changes,
+                strategy.low_rank(model),
+                fixed=not may_change_what_trains(strategy),
                 compiled=self.options.compile,
             )
+        else:
+            forward = ReferenceForward(model, self.dataset, self.config, device)
         return AutocastForward(forward, device) if self.options.precision == "bf16" else forward
 
 

@@ -102,7 +102,7 @@ def derive(model: GPTModel, strategy: Strategy, updates: Updates, allowed: Plan 
             ),
         )
     notes: list[str] = []
-    changes = type(strategy).after_step is not Strategy.after_step
+    changes = may_change_what_trains(strategy)
     if changes:
         notes.append("nothing is computed once: the strategy may change after a step what trains")
     cut = 0 if changes or allowed.cut == 0 else _first_own_stage(model)
@@ -126,6 +126,11 @@ def derive(model: GPTModel, strategy: Strategy, updates: Updates, allowed: Plan 
     if why_not or not allowed.restructured:
         return plan.without_restructuring(why_not or "the model's own modules, as asked")
     return plan
+
+
+def may_change_what_trains(strategy: Strategy) -> bool:
+    """Whether the strategy does something after a step, which may change what trains from then on."""
+    return type(strategy).after_step is not Strategy.after_step
 
 
 def stages(model: GPTModel) -> list[tuple[str, list[nn.Module]]]:
