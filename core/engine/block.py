@@ -23,17 +23,31 @@ class EngineBlock:
         updates: declared low-rank updates by module (empty: layers are called as they are).
         frozen: nothing in the block is trained.
         associative: at the last position, never build keys and values where the weights allow it.
+        onednn: matrix products by oneDNN.
     """
 
-    def __init__(self, block: TransformerBlock, updates: Updates, *, frozen: bool, associative: bool) -> None:
+    def __init__(
+        self,
+        block: TransformerBlock,
+        updates: Updates,
+        *,
+        frozen: bool,
+        associative: bool,
+        onednn: bool = False,
+    ) -> None:
         self.block = block
         self.updates = updates
         self.associative = associative
         attention, layers = block.att, block.ff.layers
-        self.qkv = SharedInput([attention.W_query, attention.W_key, attention.W_value], updates, frozen)
-        self.mix = SharedInput([attention.out_proj], updates, frozen)
-        self.expand = SharedInput([layers[0]], updates, frozen)
-        self.contract = SharedInput([layers[2]], updates, frozen)
+        self.qkv, self.mix, self.expand, self.contract = (
+            SharedInput(modules, updates, frozen=frozen, onednn=onednn)
+            for modules in (
+                [attention.W_query, attention.W_key, attention.W_value],
+                [attention.out_proj],
+                [layers[0]],
+                [layers[2]],
+            )
+        )
 
     def compile(self, device: str) -> None:
         """Compute by ``torch.compile``; on CUDA the launches of a block become one graph where torch can do it."""
@@ -50,7 +64,9 @@ class EngineBlock:
         """(n, D) -> (n, D), as the block itself computes it."""
         queries, keys, values = self.qkv(self.block.norm1(x))
         context = self._attend(queries, keys, values, layout)
-        x = x + self.mix(context)[0]
+        return self._feed_forward(x + self.mix(context)[0])
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = self.block.ff.layers[1](self.expand(self.block.norm2(x))[0])
         return x + self.contract(hidden)[0]
 
@@ -73,18 +89,15 @@ class EngineBlock:
             (B, D).
         """
         attention = self.block.att
-        queries = attention.W_query(self.block.norm1(at)).unflatten(
-            -1, (attention.num_heads, -1)
-        )  # (B, H, D/H)
+        queries = self.qkv.one(attention.W_query, self.block.norm1(at))
+        queries = queries.unflatten(-1, (attention.num_heads, -1))  # (B, H, D/H)
         key_weight = effective_weight(attention.W_key, self.updates)
         value_weight = effective_weight(attention.W_value, self.updates)
         if self.associative and key_weight is not None and value_weight is not None:
             context = self._attend_by_weights(queries, normalized, ended, key_weight, value_weight)
         else:
             context = self._attend_by_keys(queries, normalized, ended)
-        at = at + attention.out_proj(context.flatten(1))
-        result: Tensor = at + self.block.ff(self.block.norm2(at))
-        return result
+        return self._feed_forward(at + self.mix(context.flatten(1))[0])
 
     def normalize(self, x: Tensor) -> Tensor:
         """The first norm of the block without its scale and shift, which may be trained: (..., D) -> (..., D).

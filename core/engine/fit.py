@@ -26,8 +26,9 @@ from core.engine.meter import Meter
 from core.engine.options import EngineOptions, Job, Outcome
 from core.engine.plan import REFERENCE, Plan, derive, in_words, may_change_what_trains, stage_tensors
 from core.engine.prefix import PrefixCache, Stored
+from core.engine.products import onednn_pays
 from core.engine.sequences import Sequences, distinct_sequences
-from core.engine.threads import threads_per_product
+from core.engine.threads import SMALL, threads_per_product
 from core.errors import InputError, TrainingError
 from core.model import GPTModel
 from core.strategy import Baseline, Method, Strategy, Variant, count_parameters, trainable_parameters
@@ -114,6 +115,7 @@ class Engine:
             keep_freed_memory()
             torch.set_num_threads(threads_per_product(pretrained.config.emb_dim))
         self.n_classes = len(dataset.label_names)
+        self._allowed = _possible(self.options, pretrained.config.emb_dim)
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
             name: getattr(dataset, name).labels.to(self.options.device) for name in SPLITS
@@ -126,6 +128,7 @@ class Engine:
             device=self.options.device,
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
+            onednn=self._allowed.onednn,
         )
         self._inspected: dict[str, Inspection] = {}
         # Runs that share the process draw from torch's one generator: seeding and drawing belong together.
@@ -294,10 +297,7 @@ class Engine:
         """The plan for a model, held against what this engine can keep and against the pretrained weights."""
         if self.options.reference:
             return REFERENCE
-        allowed = self.options.allowed
-        if self.options.precision == "bf16":  # merging would add bfloat16 rounding to the weights themselves
-            allowed = replace(allowed, merged=False)
-        plan = derive(model, strategy, strategy.low_rank(model), allowed)
+        plan = derive(model, strategy, strategy.low_rank(model), self._allowed)
         if plan.cut and (why := self._prefix.why_not(plan.cut)):
             plan = plan.without_prefix(f"nothing is computed once: {why}")
         if plan.cut and not self._is_pretrained(model, plan.cut):
@@ -361,6 +361,15 @@ class Engine:
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
         return AutocastForward(forward, device) if self.options.precision == "bf16" else forward
+
+
+def _possible(options: EngineOptions, emb_dim: int) -> Plan:
+    """What is allowed and can be done with this precision, device and size of model."""
+    allowed, fp32 = options.allowed, options.precision == "fp32"
+    # Merging would add bfloat16 rounding to the weights themselves. Small products gain nothing by oneDNN, which
+    # makes a kernel for every shape that it meets.
+    onednn = allowed.onednn and fp32 and options.device == "cpu" and emb_dim >= SMALL and onednn_pays()
+    return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
 
 
 def _trains_plain_head_only(model: GPTModel, strategy: Strategy) -> bool:

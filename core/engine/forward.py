@@ -98,6 +98,7 @@ class PlannedForward:
                     merged,
                     frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
                     associative=plan.associative,
+                    onednn=plan.onednn,
                 )
                 for block in transformer_blocks(model)
             ]

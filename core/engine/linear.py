@@ -2,8 +2,9 @@
 
 A linear layer of a block is one of three kinds:
   plain      ``nn.Linear`` itself; its parameters may be trained.
-  low rank   an inserted layer that declares ``y = x (W + scale up down)^T + bias`` with W frozen: W + scale up down
-             is formed once per step, and one GEMM replaces three.
+  low rank   an inserted layer that declares ``y = x (W + scale up down)^T + bias`` with W frozen. For many tokens
+             W + scale up down is formed once per step, and one GEMM replaces three; for few tokens forming it
+             would cost more than the two narrow GEMMs that it saves.
   opaque     anything else that stands in its place: it is called as it is.
 Shapes: n tokens, D inputs, E outputs, r the rank.
 """
@@ -13,11 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from core.engine.products import input_gradient, linear, product
 from core.strategy import LowRank
 
 Updates = Mapping[nn.Module, LowRank]
+FEW = 8  # forming W + scale up down pays for more than FEW * D / r tokens (measured; it moves memory, no more)
 
 
 def effective_weight(module: nn.Module, updates: Updates) -> Tensor | None:
@@ -42,46 +44,70 @@ class SharedInput:
         modules: the layers as they stand in the model.
         updates: the low-rank updates that the strategy declares, by module.
         frozen: no plain layer among them changes while this object lives.
+        onednn: products by oneDNN.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], updates: Updates, frozen: bool) -> None:
+    def __init__(
+        self, modules: Sequence[nn.Module], updates: Updates, *, frozen: bool, onednn: bool = False
+    ) -> None:
         self.modules = list(modules)
-        self.updates = [updates[module] for module in modules if module in updates]
+        self.onednn = onednn
+        self._updates = {module: updates[module] for module in modules if module in updates}
+        self._all_low_rank = len(self._updates) == len(modules)
         all_plain = all(type(module) is nn.Linear for module in modules)
-        self.merged = len(self.updates) == len(modules) or (all_plain and frozen and len(modules) > 1)
+        self._all_frozen = all_plain and frozen and len(modules) > 1
         linears = [updates[module].base if module in updates else module for module in modules]
-        self._linears = [linear for linear in linears if isinstance(linear, nn.Linear)]
+        self._linears = [each for each in linears if isinstance(each, nn.Linear)]
         self._weight: Tensor | None = None
         self._fresh = False
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
         """(n, D) -> one (n, E) per layer."""
-        if not self.merged:
-            return [module(x) for module in self.modules]
+        if not self._all_frozen and not (self._all_low_rank and self._many(x)):
+            return [self.one(module, x) for module in self.modules]
         weight = self._merged_weight()
         bias = None
         if self._linears[0].bias is not None:
-            bias = torch.cat([linear.bias for linear in self._linears])
-        if self.updates:
-            factors = [factor for update in self.updates for factor in (update.down, update.up)]
-            scales = tuple(update.scale for update in self.updates)
-            together = _MergedLinear.apply(x, weight, bias, scales, *factors)  # type: ignore[no-untyped-call]
+            bias = torch.cat([each.bias for each in self._linears])
+        if self._updates:
+            updates = self._updates.values()
+            factors = [factor for update in updates for factor in (update.down, update.up)]
+            scales = tuple(update.scale for update in updates)
+            together = _MergedLinear.apply(x, weight, bias, scales, self.onednn, *factors)  # type: ignore[no-untyped-call]
         else:
-            together = F.linear(x, weight, bias)
-        return together.split([linear.out_features for linear in self._linears], dim=-1)
+            together = linear(x, weight, bias, self.onednn)
+        return together.split([each.out_features for each in self._linears], dim=-1)
+
+    def one(self, module: nn.Module, x: Tensor) -> Tensor:
+        """One of the layers alone: (n, D) -> (n, E)."""
+        if module in self._updates:
+            update = self._updates[module]
+            weight, bias = update.base.weight, update.base.bias
+            return _FactoredLinear.apply(  # type: ignore[no-untyped-call]
+                x, weight, bias, update.down, update.up, update.scale, self.onednn
+            )
+        if type(module) is nn.Linear:
+            return linear(x, module.weight, module.bias, self.onednn)
+        result: Tensor = module(x)
+        return result
 
     def parameters_changed(self) -> None:
         """What was merged is stale; its memory is used again."""
-        self._fresh = self._fresh and not self.updates
+        self._fresh = self._fresh and not self._updates
+
+    def _many(self, x: Tensor) -> bool:
+        """Whether the update is worth merging, unless it is merged already."""
+        ranks = sum(len(update.down) for update in self._updates.values())
+        return self._fresh or len(x) * ranks > FEW * x.shape[-1] * len(self.modules)
 
     def _merged_weight(self) -> Tensor:
-        weights = [linear.weight.detach() for linear in self._linears]
+        weights = [each.weight.detach() for each in self._linears]
         if self._weight is None:
             self._weight = torch.cat(weights)
-        if not self._fresh and self.updates:
+        if not self._fresh and self._updates:
             # Always from the frozen weight into a second buffer: adding updates in place would drift.
             parts = self._weight.split([len(weight) for weight in weights])
-            for part, weight, update in zip(parts, weights, self.updates, strict=True):
+            for part, weight, update in zip(parts, weights, self._updates.values(), strict=True):
                 torch.addmm(weight, update.up.detach(), update.down.detach(), alpha=update.scale, out=part)
         self._fresh = True
         return self._weight
@@ -96,11 +122,17 @@ class _MergedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scales: tuple[float, ...], *factors: Tensor
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scales: tuple[float, ...],
+        onednn: bool,
+        *factors: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(x, weight, *factors)
-        ctx.scales = scales
-        return F.linear(x, weight, bias)
+        ctx.scales, ctx.onednn = scales, onednn
+        return product(x, weight, bias, onednn)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -116,6 +148,40 @@ class _MergedLinear(torch.autograd.Function):
             for part, columns, scale in zip(parts, projected, ctx.scales, strict=True)
         ]
         d_factors = [item for pair in zip(d_downs, d_ups, strict=True) for item in pair]
-        d_x = gradient @ weight if ctx.needs_input_grad[0] else None
+        d_x = input_gradient(gradient, weight, ctx.onednn) if ctx.needs_input_grad[0] else None
         d_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
-        return d_x, None, d_bias, None, *d_factors
+        return d_x, None, d_bias, None, None, *d_factors
+
+
+class _FactoredLinear(torch.autograd.Function):
+    """``x W^T + scale (x down^T) up^T + bias``, and the gradients of x, bias and the factors.
+
+    The two narrow products are added into the wide ones, so no (n, E) or (n, D) array is made for them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        down: Tensor,
+        up: Tensor,
+        scale: float,
+        onednn: bool,
+    ) -> Tensor:
+        projected = x @ down.T  # (n, r)
+        ctx.save_for_backward(x, weight, down, up, projected)
+        ctx.scale, ctx.onednn = scale, onednn
+        return product(x, weight, bias, onednn).addmm_(projected, up.T, alpha=scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients  # (n, E)
+        x, weight, down, up, projected = ctx.saved_tensors
+        narrow = ctx.scale * (gradient @ up)  # (n, r)
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = input_gradient(gradient, weight, ctx.onednn).addmm_(narrow, down)
+        d_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
+        return d_x, None, d_bias, narrow.T @ x, ctx.scale * (gradient.T @ projected), None, None

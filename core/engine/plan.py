@@ -37,6 +37,7 @@ class Plan:
         merged: declared low-rank updates are merged into one weight once per step.
         fused_optimizer: AdamW updates all parameters in one call.
         compact_embedding: embedding rows that do not occur in the data decay in closed form.
+        onednn: matrix products by oneDNN where it is the faster library.
         notes: why something is not done.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     merged: bool = False
     fused_optimizer: bool = False
     compact_embedding: bool = False
+    onednn: bool = False
     notes: tuple[str, ...] = ()
 
     def without_prefix(self, why: str) -> "Plan":
@@ -62,6 +64,7 @@ class Plan:
             associative=False,
             merged=False,
             compact_embedding=False,
+            onednn=False,
             notes=(*self.notes, why),
         )
 
@@ -78,6 +81,7 @@ ALL = Plan(
     merged=True,
     fused_optimizer=True,
     compact_embedding=True,
+    onednn=True,
 )
 REFERENCE = Plan()
 
@@ -121,6 +125,7 @@ def derive(model: GPTModel, strategy: Strategy, updates: Updates, allowed: Plan 
         and not changes
         and type(model.tok_emb) is nn.Embedding
         and bool(token_weight is not None and token_weight.requires_grad),
+        onednn=allowed.onednn,
         notes=tuple(notes),
     )
     if why_not or not allowed.restructured:
@@ -219,12 +224,14 @@ def in_words(
         how = ", without keys and values" if plan.associative else ""
         words.append(f"block {n_blocks - 1} at the position of the class only{how}")
     if plan.merged:
-        words.append("inserted low-rank updates merged into one weight once per step")
+        words.append("inserted low-rank updates merged into one weight once per step, or kept as factors for few tokens")
     if rows_of_embedding is not None:
         words.append(
             f"token embedding trained by the {rows_of_embedding:,} rows that occur; the others only decay"
         )
     if plan.fused_optimizer:
         words.append("AdamW in one fused call")
+    if plan.onednn:
+        words.append("matrix products by oneDNN")
     words += plan.notes
     return words or ["reference path: every message through the whole model at every step"]

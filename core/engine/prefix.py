@@ -60,6 +60,7 @@ class PrefixCache:
         budget: bytes that may be kept in memory; None for half of what is available now.
         folder: keep what is computed there for later processes; None for this process only.
         limit: bytes that the folder may hold; what was used longest ago goes first.
+        onednn: matrix products by oneDNN.
     """
 
     sequences: Sequences
@@ -70,6 +71,7 @@ class PrefixCache:
     budget: int | None = None
     folder: Path | None = None
     limit: int = DEFAULT_LIMIT
+    onednn: bool = False
     _stored: dict[int, Stored] = field(default_factory=dict)
     _in_memory: int = 0
     _scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -139,7 +141,7 @@ class PrefixCache:
         start = time.perf_counter()
         places = {cut: self._allocate(cut) for cut in cuts}
         wanted = {cut: place.hidden for cut, place in places.items()}
-        _Pass(model.to(self.device), self.sequences, wanted, self.device).run(on_progress)
+        _Pass(model.to(self.device), self.sequences, wanted, self.device, self.onednn).run(on_progress)
         seconds = time.perf_counter() - start
         for cut, place in places.items():
             # Charged as if computed alone: the pass up to this cut takes that share of the blocks.
@@ -220,13 +222,16 @@ class _Place:
 class _Pass:
     """One pass of all sequences through the frozen stages, leaving hidden states at every wanted cut."""
 
-    def __init__(self, model: GPTModel, sequences: Sequences, wanted: dict[int, Tensor], device: str) -> None:
+    def __init__(
+        self, model: GPTModel, sequences: Sequences, wanted: dict[int, Tensor], device: str, onednn: bool
+    ) -> None:
         self.device = device
         self.model = model
         self.sequences = sequences
         self.wanted = wanted
         self.blocks = [
-            EngineBlock(block, {}, frozen=True, associative=True) for block in transformer_blocks(model)
+            EngineBlock(block, {}, frozen=True, associative=True, onednn=onednn)
+            for block in transformer_blocks(model)
         ]
 
     def run(self, on_progress: Callable[[int, int], None]) -> None:
