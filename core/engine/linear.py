@@ -19,7 +19,9 @@ from core.engine.products import input_gradient, linear, product
 from core.strategy import LowRank
 
 Updates = Mapping[nn.Module, LowRank]
-FEW = 8  # forming W + scale up down pays for more than FEW * D / r tokens (measured; it moves memory, no more)
+FEW = (
+    8  # forming W + scale up down pays for more than FEW * D / r tokens (measured; it moves memory, no more)
+)
 
 
 def effective_weight(module: nn.Module, updates: Updates) -> Tensor | None:
@@ -45,6 +47,9 @@ class SharedInput:
         updates: the low-rank updates that the strategy declares, by module.
         frozen: no plain layer among them changes while this object lives.
         onednn: products by oneDNN.
+
+    Attributes:
+        merged: one weight stands for all layers as they are now.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class SharedInput:
         linears = [updates[module].base if module in updates else module for module in modules]
         self._linears = [each for each in linears if isinstance(each, nn.Linear)]
         self._weight: Tensor | None = None
-        self._fresh = False
+        self.merged = False
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
         """(n, D) -> one (n, E) per layer."""
@@ -93,23 +98,23 @@ class SharedInput:
 
     def parameters_changed(self) -> None:
         """What was merged is stale; its memory is used again."""
-        self._fresh = self._fresh and not self._updates
+        self.merged = self.merged and not self._updates
 
     def _many(self, x: Tensor) -> bool:
         """Whether the update is worth merging, unless it is merged already."""
         ranks = sum(len(update.down) for update in self._updates.values())
-        return self._fresh or len(x) * ranks > FEW * x.shape[-1] * len(self.modules)
+        return self.merged or len(x) * ranks > FEW * x.shape[-1] * len(self.modules)
 
     def _merged_weight(self) -> Tensor:
         weights = [each.weight.detach() for each in self._linears]
         if self._weight is None:
             self._weight = torch.cat(weights)
-        if not self._fresh and self._updates:
+        if not self.merged and self._updates:
             # Always from the frozen weight into a second buffer: adding updates in place would drift.
             parts = self._weight.split([len(weight) for weight in weights])
             for part, weight, update in zip(parts, weights, self._updates.values(), strict=True):
                 torch.addmm(weight, update.up.detach(), update.down.detach(), alpha=update.scale, out=part)
-        self._fresh = True
+        self.merged = True
         return self._weight
 
 

@@ -224,7 +224,9 @@ def in_words(
         how = ", without keys and values" if plan.associative else ""
         words.append(f"block {n_blocks - 1} at the position of the class only{how}")
     if plan.merged:
-        words.append("inserted low-rank updates merged into one weight once per step, or kept as factors for few tokens")
+        words.append(
+            "inserted low-rank updates merged into one weight once per step, or kept as factors for few tokens"
+        )
     if rows_of_embedding is not None:
         words.append(
             f"token embedding trained by the {rows_of_embedding:,} rows that occur; the others only decay"

@@ -7,6 +7,7 @@ the loop asks for the next one. A process of its own makes the peak memory that 
 import contextlib
 import ctypes
 import gc
+import math
 import multiprocessing
 import signal
 import sys
@@ -208,7 +209,7 @@ class _Orders:
 
 
 def _flop_counter() -> Any:
-    """Torch's counter, taught the CPU's attention, which it does not count by itself."""
+    """Torch's counter, taught what it does not count by itself: the CPU's attention, and oneDNN's products."""
     from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
     def forward(query: Any, key: Any, value: Any, *rest: Any, **named: Any) -> int:
@@ -217,8 +218,12 @@ def _flop_counter() -> Any:
     def backward(gradient: Any, query: Any, key: Any, value: Any, *rest: Any, **named: Any) -> int:
         return int(sdpa_backward_flop_count(gradient, query, key, value))
 
+    def linear(x: Any, weight: Any, *rest: Any, **named: Any) -> int:
+        return 2 * math.prod(x) * int(weight[0])  # (n, D), (E, D): the counter gives shapes
+
     aten = torch.ops.aten
     own = {
+        torch.ops.mkldnn._linear_pointwise: linear,
         aten._scaled_dot_product_flash_attention_for_cpu: forward,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
