@@ -322,7 +322,7 @@ class Engine:
         rows = torch.arange(min(self.config.batch_size, len(self.dataset.train)))
         reference = ReferenceForward(model, self.dataset, self.config, self.options.device)
         planned = self._forward(model, strategy, plan, stored, self.sequences)
-        with torch.no_grad(), _disturbed(trainable_parameters(model)):
+        with torch.no_grad(), disturbed(trainable_parameters(model)):
             expected, found = reference.logits("train", rows), planned.logits("train", rows)
         scale = max(1.0, float(expected.abs().max()))
         if float((expected - found).abs().max()) <= SAME_LAYERS * scale:
@@ -373,7 +373,7 @@ def _trains_plain_head_only(model: GPTModel, strategy: Strategy) -> bool:
     return {id(each) for each in trainable_parameters(model)} == {id(head.weight), id(head.bias)}
 
 
-class _disturbed:
+class disturbed:
     """Parameters with noise added inside a ``with`` block, bit-equal to before after it."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:

@@ -12,21 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.engine.alone import Result, events_of
 from core.engine.fit import Engine, OnProgress, TrainingRun
 from core.engine.options import Job, Outcome
+from core.engine.together import Result, check_losses, events_of, follow
 from core.strategy import Strategy
-from core.training import (
-    Event,
-    Finish,
-    History,
-    Measure,
-    Progress,
-    SplitName,
-    Step,
-    check_finite,
-    measure,
-)
+from core.training import Event, History, Progress, SplitName, measure
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's defaults in torch
 
@@ -77,32 +67,23 @@ class _Heads:
         self.moments = [
             torch.zeros_like(each) for each in (self.weights, self.weights, self.biases, self.biases)
         ]
-        self.histories = [History() for _ in jobs]
+        self.histories: list[History] = []
         self.losses: list[Tensor] = []  # (S,) per step
 
     def train(self, events: Sequence[Sequence[Event]], on_progress: OnProgress) -> None:
         """Follow the protocols of all runs in step."""
-        total = sum(isinstance(event, Step) for event in events[0])
-        rows_of = self.engine.sequences.of_row["train"]
-        for together in zip(*events, strict=True):
-            first = together[0]
-            if isinstance(first, Step):
-                rows = torch.stack([event.rows for event in together if isinstance(event, Step)])  # (S, B)
-                device = self.features.device
-                self._step(rows_of[rows].to(device), self.engine.labels["train"][rows.to(device)])
-                on_progress(Progress(first.moment.step + 1, total, None, f"{len(events)} heads at once"))
-            elif isinstance(first, Measure):
-                for number, event in enumerate(together):
-                    assert isinstance(event, Measure)
-                    self.histories[number].rows.append(measure(self.forward(number), event))
-        for history, run_events in zip(self.histories, events, strict=True):
-            steps = [event for event in run_events if isinstance(event, Step)]
-            history.steps, history.examples_seen = len(steps), steps[-1].moment.examples_seen
-            history.final_batches = next(event.batches for event in run_events if isinstance(event, Finish))
+        self.histories = follow(
+            events,
+            self._step,
+            lambda number, event: measure(self.forward(number), event),
+            lambda step, total: on_progress(Progress(step, total, None, f"{len(events)} heads at once")),
+        )
 
-    def _step(self, numbers: Tensor, labels: Tensor) -> None:
-        """One AdamW step of every head; the gradient of the mean cross-entropy in closed form."""
-        x = self.features[numbers]  # (S, B, D)
+    def _step(self, rows: Tensor) -> None:
+        """One AdamW step of every head on rows (S, B); the gradient of the mean cross-entropy in closed form."""
+        device = self.features.device
+        x = self.features[self.engine.sequences.of_row["train"][rows].to(device)]  # (S, B, D)
+        labels = self.engine.labels["train"][rows.to(device)]
         logits = x @ self.weights.transpose(1, 2) + self.biases[:, None]  # (S, B, C)
         log_probabilities = logits.log_softmax(dim=-1)
         self.losses.append(
@@ -127,11 +108,6 @@ class _Heads:
     def forward(self, number: int) -> "_HeadForward":
         """One run's logits."""
         return _HeadForward(self, number)
-
-    def check(self, number: int) -> None:
-        """TrainingError where a loss of this run was not finite."""
-        for step, loss in enumerate(torch.stack(self.losses)[:, number].tolist()):
-            check_finite(loss, step)
 
 
 class _HeadForward:
@@ -159,7 +135,7 @@ class _HeadForward:
 
 def _head_outcome(engine: Engine, run: TrainingRun, heads: _Heads, number: int, share: float) -> Outcome:
     """One head put into the model of the group, saved, reloaded and evaluated as any run is."""
-    heads.check(number)
+    check_losses(heads.losses, number)
     head = run.model.out_head
     with torch.no_grad():
         head.weight.copy_(heads.weights[number])

@@ -6,11 +6,11 @@ from a generator seeded for it. Times of such runs are shares of the group's and
 
 from collections.abc import Iterator, Sequence
 
-from core.engine.alone import Result, fit_alone
 from core.engine.fit import Engine, OnProgress
 from core.engine.heads import fit_heads
 from core.engine.options import Job
 from core.engine.side_by_side import fit_side_by_side
+from core.engine.together import Result, fit_alone
 from core.strategy import Strategy
 
 

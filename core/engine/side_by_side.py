@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import torch
 
-from core.engine.alone import Result, events_of
 from core.engine.fit import Engine, OnProgress
 from core.engine.options import Job, Outcome
 from core.engine.threads import AVAILABLE
+from core.engine.together import Result, events_of
 from core.errors import TrainingError
 from core.training import Progress
 
