@@ -79,6 +79,7 @@ class Inspection:
         cut: how many stages are computed once per distinct message.
         only_head: a plain head is trained and nothing else.
         words: how its runs are computed.
+        restructured: the engine's own blocks compute what lies behind the cut.
     """
 
     trainable_params: int | None
@@ -86,6 +87,7 @@ class Inspection:
     cut: int
     only_head: bool
     words: list[str]
+    restructured: bool = False
 
 
 class Engine:
@@ -156,6 +158,7 @@ class Engine:
             plan.cut,
             plan.cut == n_blocks + 2 and _trains_plain_head_only(model, strategy),
             in_words(plan, n_blocks, None, self.sequences, None),
+            plan.restructured,
         )
 
     def fit(

@@ -5,13 +5,24 @@ from a generator seeded for it. Times of such runs are shares of the group's and
 """
 
 from collections.abc import Iterator, Sequence
+from enum import Enum, auto
 
 from core.engine.fit import Engine, OnProgress
 from core.engine.heads import fit_heads
 from core.engine.options import Job
 from core.engine.side_by_side import fit_side_by_side
+from core.engine.stacked import can_be_stacked, fit_stacked
 from core.engine.together import Result, fit_alone
-from core.strategy import Strategy
+from core.strategy import Strategy, Variant
+
+
+class Way(Enum):
+    """How runs are done."""
+
+    ALONE = auto()  # one after another
+    HEADS = auto()  # every run that trains the head alone, of whatever variant, as one small problem
+    SIDE_BY_SIDE = auto()  # seeds of a variant, one per core
+    STACKED = auto()  # seeds of a variant as one batched problem
 
 
 def groups(engine: Engine, jobs: Sequence[Job]) -> list[list[Job]]:
@@ -26,24 +37,35 @@ def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> I
     """Do the jobs of one group of :func:`groups`; each yields its outcome, or the error that ended it."""
     if len(jobs) == 1:
         yield fit_alone(engine, jobs[0], on_progress)
-    elif _kind(engine, jobs[0]) == "heads":
-        yield from fit_heads(engine, jobs, on_progress)
-    else:
-        yield from fit_side_by_side(engine, jobs, on_progress)
+        return
+    together = {Way.HEADS: fit_heads, Way.SIDE_BY_SIDE: fit_side_by_side, Way.STACKED: fit_stacked}
+    yield from together[way_of(engine, jobs[0].variant)](engine, jobs, on_progress)
+
+
+def way_of(engine: Engine, variant: Variant) -> Way:
+    """How runs of a variant are done where there are several of them."""
+    options, strategy = engine.options, variant.strategy
+    if not options.together or options.reference or options.precision != "fp32":
+        return Way.ALONE
+    if not isinstance(strategy, Strategy):
+        return Way.ALONE
+    try:
+        seen = engine.inspect(variant)
+    except Exception:  # noqa: BLE001 - its run will fail with the same error, alone, and be recorded so
+        return Way.ALONE
+    if seen.only_head:
+        return Way.HEADS
+    if seen.cut and options.device == "cpu":
+        return Way.SIDE_BY_SIDE  # cores share nothing but memory, so batching gains nothing
+    on_cuda = options.device.startswith("cuda") and not options.compile
+    if seen.cut and seen.restructured and on_cuda and can_be_stacked(strategy):
+        return Way.STACKED
+    return Way.ALONE
 
 
 def _kind(engine: Engine, job: Job) -> object:
     """Jobs of the same kind form a group; a job that must run alone has a kind of its own."""
-    alone = (job.variant.label, job.seed)
-    options = engine.options
-    if not options.together or options.reference or options.precision != "fp32":
-        return alone
-    if not isinstance(job.variant.strategy, Strategy):
-        return alone
-    try:
-        seen = engine.inspect(job.variant)
-    except Exception:  # noqa: BLE001 - its run will fail with the same error, alone, and be recorded so
-        return alone
-    if seen.only_head:
-        return "heads"
-    return job.variant.label if seen.cut and engine.options.device == "cpu" else alone
+    way = way_of(engine, job.variant)
+    if way is Way.HEADS:
+        return way
+    return (job.variant.label, job.seed) if way is Way.ALONE else job.variant.label
