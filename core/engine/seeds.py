@@ -35,11 +35,8 @@ def groups(engine: Engine, jobs: Sequence[Job]) -> list[list[Job]]:
 
 def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:
     """Do the jobs of one group of :func:`groups`; each yields its outcome, or the error that ended it."""
-    if len(jobs) == 1:
-        yield fit_alone(engine, jobs[0], on_progress)
-        return
-    together = {Way.HEADS: fit_heads, Way.SIDE_BY_SIDE: fit_side_by_side, Way.STACKED: fit_stacked}
-    yield from together[way_of(engine, jobs[0].variant)](engine, jobs, on_progress)
+    way = way_of(engine, jobs[0].variant) if len(jobs) > 1 else Way.ALONE
+    yield from _WAYS[way](engine, jobs, on_progress)
 
 
 def way_of(engine: Engine, variant: Variant) -> Way:
@@ -69,3 +66,16 @@ def _kind(engine: Engine, job: Job) -> object:
     if way is Way.HEADS:
         return way
     return (job.variant.label, job.seed) if way is Way.ALONE else job.variant.label
+
+
+def _one_after_another(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:
+    for job in jobs:
+        yield fit_alone(engine, job, on_progress)
+
+
+_WAYS = {
+    Way.ALONE: _one_after_another,
+    Way.HEADS: fit_heads,
+    Way.SIDE_BY_SIDE: fit_side_by_side,
+    Way.STACKED: fit_stacked,
+}

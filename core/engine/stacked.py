@@ -71,15 +71,11 @@ def _prepare(
         _share_frozen(runs[0].model, run.model)
         runs.append(run)
     with engine.drawing:
-        events = [_events(engine, run) for run in runs]
+        events = [events_of(engine, run.job.seed) for run in runs]
     with runs[0].meter.measure("setup"):
         stack = Stack(engine, runs)
         stack.check(_first_rows(events))
     return stack, events
-
-
-def _events(engine: Engine, run: TrainingRun) -> list[Event]:
-    return events_of(engine, run.job.seed)
 
 
 def _first_rows(events: Sequence[Sequence[Event]]) -> Tensor:
@@ -159,7 +155,7 @@ class Stack:
             TrainingError: the logits differ. Errors of torch, where the stack cannot be computed, pass through.
         """
         for run in self.runs:
-            run.model.train()
+            run.model.train()  # a layer that draws random numbers then is refused
         trained = list(self.trained.values())
         with disturbed(trained):
             logits = self.logits(rows)

@@ -10,12 +10,14 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import strategies
 from core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups, seeds, stacked
 from core.engine.plan import ALL, Plan
 from core.engine.seeds import Way, way_of
 from core.engine.stacked import Stack, fit_stacked
+from core.engine.tail import Tail
 from core.errors import TrainingError
 from core.model import GPTModel
 from core.strategy import Strategy, Variant
@@ -24,7 +26,8 @@ from tests import small
 from tests.core.engine.test_parity import CONFIG, assert_same_numbers
 
 SEEDS = (123, 124, 125)
-METHODS = ("last_block", "last_n_blocks@n=2", "lora@layers=2")
+# At rates at which a gradient that is missing or wrong shows in the losses.
+METHODS = ("last_block@learning_rate=1e-3", "last_n_blocks@n=2+learning_rate=1e-3", "lora@layers=2")
 Position = Literal["last", "last_real"]
 Done = dict[int, Any]  # seed -> Outcome | Exception
 
@@ -158,6 +161,24 @@ def test_stacked_seeds_agree_with_runs_alone(
     engine = make_engine(position)
     done = do_stacked(engine, jobs_of(method, tmp_path, runs=2))
     assert_as_alone(done, engine, method, tmp_path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_are_those_of_each_run(method: str, tmp_path: Path) -> None:
+    engine = make_engine("last_real")
+    runs = [engine.prepare(job, lambda progress: None) for job in jobs_of(method, tmp_path)]
+    stack, rows = Stack(engine, runs), torch.arange(24).view(3, 8)
+    with torch.no_grad():
+        for parameter in stack.trained.values():  # a factor that starts at zero hides the other's gradient
+            parameter += 0.02 * torch.randn(parameter.shape)
+    stack.step(torch.optim.SGD(stack.trained.values(), lr=0.0), rows)
+    for number, run in enumerate(runs):
+        labels = run.forward.labels("train", rows[number])
+        functional.cross_entropy(run.forward.logits("train", rows[number]), labels).backward()
+        own = dict(Tail(run).named_parameters())
+        for name, together in stack.trained.items():
+            assert together.grad is not None and own[name].grad is not None and own[name].grad.any()
+            torch.testing.assert_close(together.grad[number], own[name].grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
