@@ -23,11 +23,9 @@ from core.engine.together import Result, check_losses, events_of, fit_alone, fol
 from core.errors import TrainingError
 from core.model import GPTModel
 from core.strategy import Strategy
-from core.training import Event, HistoryRow, Measure, Progress, Step, measure
+from core.training import History, HistoryRow, Measure, Progress, Step, measure
 
-SAME_LOGITS = (
-    1e-4  # of the largest logit: a stack may differ from the runs' own forwards by rounding, not more
-)
+SAME_LOGITS = 1e-4  # of the largest logit: a stack may differ from the runs' own forwards by rounding
 FLOATS = 4  # per trained number: itself, its gradient and AdamW's two moments
 
 
@@ -42,12 +40,12 @@ def fit_stacked(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) ->
     waiting, why_not = list(jobs), ""
     while len(waiting) > 1:
         try:
-            stack, events = _prepare(engine, waiting, on_progress)
+            stack, histories = _train(engine, waiting, on_progress)
         except Exception as error:  # noqa: BLE001 - whatever is in the way, each run can be tried alone
             why_not = f"not trained together with other seeds: {_first_line(error)}"
             break
         waiting = waiting[len(stack.runs) :]
-        yield from _fit(engine, stack, events, on_progress)
+        yield from _finish(engine, stack, histories)
         del stack  # before the next one takes its memory
     for job in waiting:
         _, outcome = fit_alone(engine, job, on_progress)
@@ -60,27 +58,33 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _prepare(
-    engine: Engine, jobs: Sequence[Job], on_progress: OnProgress
-) -> tuple["Stack", list[list[Event]]]:
-    """The first of the jobs, as many as memory holds, stacked and checked; and what their seeds draw."""
+def _train(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> tuple["Stack", list[History]]:
+    """Train the first of the jobs, as many as memory holds; what was measured of each of them."""
+    stack = _prepare(engine, jobs, on_progress)
+    with stack.runs[0].meter.measure("train"):
+        optimizer, words = stack.optimizer(), f"{len(stack.runs)} seeds at once"
+        histories = follow(
+            stack.events,
+            lambda rows: stack.step(optimizer, rows),
+            stack.measure,
+            lambda step, total: on_progress(Progress(step, total, None, words)),
+        )
+    _share_times(stack.runs)
+    return stack, histories
+
+
+def _prepare(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> "Stack":
+    """As many of the jobs as memory holds, stacked and checked."""
     runs = [engine.prepare(jobs[0], on_progress)]
     size = _size(len(jobs), _room(engine.options.device, runs[0].trainable_params))
     for job in jobs[1:size]:
         run = engine.prepare(job, on_progress)
         _share_frozen(runs[0].model, run.model)
         runs.append(run)
-    with engine.drawing:
-        events = [events_of(engine, run.job.seed) for run in runs]
     with runs[0].meter.measure("setup"):
         stack = Stack(engine, runs)
-        stack.check(_first_rows(events))
-    return stack, events
-
-
-def _first_rows(events: Sequence[Sequence[Event]]) -> Tensor:
-    """The first batch of every run: (S, B)."""
-    return torch.stack([next(event.rows for event in own if isinstance(event, Step)) for own in events])
+        stack.check()
+    return stack
 
 
 def _room(device: str, trainable_params: int) -> int | None:
@@ -117,21 +121,44 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
 
 
+def _finish(engine: Engine, stack: "Stack", histories: Sequence[History]) -> Iterator[Result]:
+    """Save, reload and evaluate every run as if it were alone."""
+    for number, (run, history) in enumerate(zip(stack.runs, histories, strict=True)):
+        run.model.eval()
+        run.forward.parameters_changed()
+        try:
+            check_losses(stack.losses, number)
+            outcome = engine.finish(run, history)
+            yield run.job, replace(outcome, grouped=True, peak_memory_bytes=None)
+        except Exception as error:  # noqa: BLE001 - one run's error must not take the others along
+            yield run.job, error
+        run.rebuilt = None  # another whole model
+
+
+def _share_times(runs: Sequence[TrainingRun]) -> None:
+    """Charge every run the same part of what all of them took."""
+    for part in ("setup", "train"):
+        share = sum(run.meter.seconds.get(part, 0.0) for run in runs) / len(runs)
+        for run in runs:
+            run.meter.seconds[part] = share
+
+
 class Stack:
-    """S prepared runs of one variant as one problem."""
+    """S prepared runs of one variant as one problem, each with the rows that its seed draws."""
 
     def __init__(self, engine: Engine, runs: Sequence[TrainingRun]) -> None:
         self.engine = engine
         self.runs = list(runs)
+        with engine.drawing:
+            self.events = [events_of(engine, run.job.seed) for run in runs]
         if not all(run.plan == runs[0].plan and run.plan.restructured for run in runs):
             raise TrainingError("; ".join(runs[0].plan.notes) or "the seeds have different plans")
         tails = [Tail(run) for run in runs]
         self.tail = tails[0]
         self.trained: dict[str, nn.Parameter] = {}
         self.fixed: dict[str, Tensor] = {}  # frozen tensors that each seed draws for itself
-        for name, *tensors in zip(
-            _tensors(tails[0]), *(_tensors(tail).values() for tail in tails), strict=True
-        ):
+        values = (_tensors(tail).values() for tail in tails)
+        for name, *tensors in zip(_tensors(self.tail), *values, strict=True):
             if tensors[0].requires_grad:
                 self.trained[name] = _stacked(tensors)
             elif not all(_equal(tensors[0], tensor) for tensor in tensors[1:]):
@@ -140,14 +167,12 @@ class Stack:
 
     def logits(self, rows: Tensor) -> Tensor:
         """Row numbers (S, B) of the training split -> class logits (S, B, C)."""
-        sequences = self.engine.sequences
+        sequences, device = self.engine.sequences, self.engine.options.device
         numbers = sequences.of_row["train"][rows]
-        return logits_of_all(
-            self.tail, self.trained | self.fixed, sequences, numbers, self.engine.options.device
-        )
+        return logits_of_all(self.tail, self.trained | self.fixed, sequences, numbers, device)
 
-    def check(self, rows: Tensor) -> None:
-        """Compare one batch (S, B) with the runs' own forwards, and take its gradient once.
+    def check(self) -> None:
+        """Compare the first batch with the runs' own forwards, and take its gradient once; models train after it.
 
         Inserted layers may start as the identity, so the comparison is made with the parameters disturbed.
 
@@ -155,8 +180,8 @@ class Stack:
             TrainingError: the logits differ. Errors of torch, where the stack cannot be computed, pass through.
         """
         for run in self.runs:
-            run.model.train()  # a layer that draws random numbers then is refused
-        trained = list(self.trained.values())
+            run.model.train()  # so that a layer which draws random numbers is refused
+        rows, trained = self._first_rows(), list(self.trained.values())
         with disturbed(trained):
             logits = self.logits(rows)
             torch.autograd.grad(logits.sum(), trained, allow_unused=True)
@@ -168,6 +193,10 @@ class Stack:
         scale = max(1.0, float(expected.nan_to_num(posinf=0, neginf=0).abs().max()))
         if not torch.allclose(logits, expected, rtol=0, atol=SAME_LOGITS * scale, equal_nan=True):
             raise TrainingError("together they do not compute what each computes alone")
+
+    def _first_rows(self) -> Tensor:
+        firsts = (next(event for event in own if isinstance(event, Step)) for own in self.events)
+        return torch.stack([event.rows for event in firsts])
 
     def _own_logits(self, run: TrainingRun, rows: Tensor) -> Tensor:
         run.forward.parameters_changed()
@@ -218,39 +247,3 @@ def _stacked(parameters: Sequence[Tensor]) -> nn.Parameter:
     for own, parameter in zip(together.detach(), parameters, strict=True):
         parameter.data = own
     return together
-
-
-def _fit(
-    engine: Engine, stack: Stack, events: Sequence[Sequence[Event]], on_progress: OnProgress
-) -> Iterator[Result]:
-    """Train a stack; then every run is saved, reloaded and evaluated as if it were alone."""
-    runs = stack.runs
-    with runs[0].meter.measure("train"):
-        optimizer = stack.optimizer()
-        for run in runs:
-            run.model.train()
-        histories = follow(
-            events,
-            lambda rows: stack.step(optimizer, rows),
-            stack.measure,
-            lambda step, total: on_progress(Progress(step, total, None, f"{len(runs)} seeds at once")),
-        )
-    _share_times(runs)
-    for number, (run, history) in enumerate(zip(runs, histories, strict=True)):
-        run.model.eval()
-        run.forward.parameters_changed()
-        try:
-            check_losses(stack.losses, number)
-            outcome = engine.finish(run, history)
-            yield run.job, replace(outcome, grouped=True, peak_memory_bytes=None)
-        except Exception as error:  # noqa: BLE001 - one run's error must not take the others along
-            yield run.job, error
-        run.rebuilt = None  # another whole model
-
-
-def _share_times(runs: Sequence[TrainingRun]) -> None:
-    """Charge every run the same part of what all of them took."""
-    for part in ("setup", "train"):
-        share = sum(run.meter.seconds.get(part, 0.0) for run in runs) / len(runs)
-        for run in runs:
-            run.meter.seconds[part] = share

@@ -170,7 +170,7 @@ def test_gradients_are_those_of_each_run(method: str, tmp_path: Path) -> None:
     stack, rows = Stack(engine, runs), torch.arange(24).view(3, 8)
     with torch.no_grad():
         for parameter in stack.trained.values():  # a factor that starts at zero hides the other's gradient
-            parameter += 0.02 * torch.randn(parameter.shape)
+            parameter.add_(0.02 * torch.randn(parameter.shape))
     stack.step(torch.optim.SGD(stack.trained.values(), lr=0.0), rows)
     for number, run in enumerate(runs):
         labels = run.forward.labels("train", rows[number])
@@ -196,7 +196,7 @@ def test_stacks_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pytes
 
     def counted(*arguments: Any) -> Any:
         found = prepare(*arguments)
-        made.append(len(found[0].runs))
+        made.append(len(found.runs))
         return found
 
     monkeypatch.setattr(stacked, "_room", lambda device, trainable_params: 2)
@@ -222,8 +222,8 @@ def test_room_counts_weights_gradients_and_moments(monkeypatch: pytest.MonkeyPat
 def test_seed_that_diverges_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check = Stack.check
 
-    def poison(self: Stack, rows: Tensor) -> None:
-        check(self, rows)
+    def poison(self: Stack) -> None:
+        check(self)
         self.runs[1].model.out_head.weight.data[0, 0] = torch.nan  # a view of the stack
 
     monkeypatch.setattr(Stack, "check", poison)
@@ -243,6 +243,19 @@ def test_what_cannot_be_stacked_is_done_alone(method: Strategy, reason: str, tmp
     assert_as_alone(done, engine, method, tmp_path, together=False)
     for outcome in done.values():
         assert "not trained together" in outcome.warnings[-1] and reason in outcome.warnings[-1]
+
+
+def test_memory_that_runs_out_leaves_one_run_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(self: Stack, optimizer: torch.optim.Optimizer, rows: Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(Stack, "step", step)
+    engine = make_engine()
+    done = do_stacked(engine, jobs_of("last_block", tmp_path, runs=2))
+    assert_as_alone(done, engine, "last_block", tmp_path, together=False)
+    assert done[123].warnings == ["not trained together with other seeds: CUDA out of memory."]
 
 
 def test_only_what_stacking_keeps_exact_is_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
