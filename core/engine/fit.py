@@ -80,6 +80,7 @@ class Inspection:
         cut: how many stages are computed once per distinct message.
         only_head: a plain head is trained and nothing else.
         words: how its runs are computed.
+        restructured: the engine's own blocks compute what lies behind the cut.
     """
 
     trainable_params: int | None
@@ -87,6 +88,7 @@ class Inspection:
     cut: int
     only_head: bool
     words: list[str]
+    restructured: bool = False
 
 
 class Engine:
@@ -159,6 +161,7 @@ class Engine:
             plan.cut,
             plan.cut == n_blocks + 2 and _trains_plain_head_only(model, strategy),
             in_words(plan, n_blocks, None, self.sequences, None),
+            plan.restructured,
         )
 
     def fit(
@@ -322,7 +325,7 @@ class Engine:
         rows = torch.arange(min(self.config.batch_size, len(self.dataset.train)))
         reference = ReferenceForward(model, self.dataset, self.config, self.options.device)
         planned = self._forward(model, strategy, plan, stored, self.sequences)
-        with torch.no_grad(), _disturbed(trainable_parameters(model)):
+        with torch.no_grad(), disturbed(trainable_parameters(model)):
             expected, found = reference.logits("train", rows), planned.logits("train", rows)
         scale = max(1.0, float(expected.abs().max()))
         if float((expected - found).abs().max()) <= SAME_LAYERS * scale:
@@ -382,7 +385,7 @@ def _trains_plain_head_only(model: GPTModel, strategy: Strategy) -> bool:
     return {id(each) for each in trainable_parameters(model)} == {id(head.weight), id(head.bias)}
 
 
-class _disturbed:
+class disturbed:
     """Parameters with noise added inside a ``with`` block, bit-equal to before after it."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:

@@ -1,0 +1,75 @@
+"""Runs that read the same hidden states, one per core.
+
+Each trains on one thread, without the barriers of a product split over cores.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
+
+import torch
+
+from core.engine.fit import Engine, OnProgress
+from core.engine.options import Job, Outcome
+from core.engine.threads import AVAILABLE
+from core.engine.together import Result, events_of
+from core.errors import TrainingError
+from core.training import Progress
+
+
+def fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:
+    """One run per core, each on one thread."""
+    threads = torch.get_num_threads()
+    steps = _Together(len(jobs), on_progress)
+    try:
+        with ThreadPoolExecutor(AVAILABLE, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            waiting: dict[Future[Outcome], Job] = {
+                pool.submit(_fit_drawn, engine, job, steps.of(number)): job for number, job in enumerate(jobs)
+            }
+            try:
+                for done in as_completed(waiting):
+                    error = done.exception()
+                    if error is not None and not isinstance(error, Exception):
+                        raise error
+                    yield waiting[done], error if error is not None else done.result()
+            finally:
+                steps.stopped = True
+                for future in waiting:
+                    future.cancel()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome:
+    with engine.drawing:
+        run = engine.prepare(job, on_progress)
+        events = events_of(engine, job.seed)
+    outcome = engine.finish(run, engine.train(run, events, on_progress))
+    # The process's peak belongs to all runs that shared it.
+    return replace(outcome, grouped=True, peak_memory_bytes=None)
+
+
+class _Together:
+    """The progress of several runs as one; raises in the runs once the caller has stopped listening."""
+
+    def __init__(self, runs: int, on_progress: OnProgress) -> None:
+        self.steps = [0] * runs
+        self.stopped = False
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+
+    def of(self, number: int) -> Callable[[Progress], None]:
+        def report(progress: Progress) -> None:
+            if self.stopped:
+                raise TrainingError("stopped together with the other runs of its group")
+            with self._lock:
+                if progress.phase == "training":
+                    self.steps[number] = progress.step
+                    total = progress.total_steps * len(self.steps)
+                    progress = Progress(
+                        sum(self.steps), total, progress.loss, f"{len(self.steps)} runs side by side"
+                    )
+                self._on_progress(progress)
+
+        return report

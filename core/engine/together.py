@@ -1,0 +1,77 @@
+"""What the ways of doing several runs at once have in common.
+
+Shapes: S runs, B rows.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from core.engine.fit import Engine, OnProgress
+from core.engine.options import Job, Outcome
+from core.training import (
+    Event,
+    Finish,
+    History,
+    HistoryRow,
+    Measure,
+    Step,
+    check_finite,
+    protocol,
+    row_loaders,
+)
+
+Result = tuple[Job, Outcome | Exception]
+
+
+def fit_alone(engine: Engine, job: Job, on_progress: OnProgress) -> Result:
+    """One run by itself: its outcome, or the error that ended it."""
+    try:
+        return job, engine.fit(job.variant, job.seed, job.directory, on_progress)
+    except Exception as error:  # noqa: BLE001 - whatever ends a run is its result; the caller records it
+        return job, error
+
+
+def events_of(engine: Engine, seed: int) -> list[Event]:
+    """A run's whole protocol, drawn as it is drawn when the run is alone and nothing else draws."""
+    torch.manual_seed(seed)
+    return list(protocol(row_loaders(engine.dataset, engine.config.batch_size), engine.config))
+
+
+def follow(
+    events: Sequence[Sequence[Event]],
+    step: Callable[[Tensor], None],
+    measure: Callable[[int, Measure], HistoryRow],
+    on_step: Callable[[int, int], None],
+) -> list[History]:
+    """Follow the protocols of S runs in step.
+
+    Args:
+        events: every run's own; they differ in their rows only.
+        step: trains on rows (S, B), a batch of each run's.
+        measure: does one measurement of the run with that number.
+        on_step: called with the steps done and all steps.
+    """
+    histories = [History() for _ in events]
+    total = sum(isinstance(event, Step) for event in events[0])
+    for together in zip(*events, strict=True):
+        first = together[0]
+        if isinstance(first, Step):
+            step(torch.stack([event.rows for event in together if isinstance(event, Step)]))
+            on_step(first.moment.step + 1, total)
+        elif isinstance(first, Measure):
+            for number, event in enumerate(together):
+                assert isinstance(event, Measure)
+                histories[number].rows.append(measure(number, event))
+    for history, run_events in zip(histories, events, strict=True):
+        steps = [event for event in run_events if isinstance(event, Step)]
+        history.steps, history.examples_seen = len(steps), steps[-1].moment.examples_seen
+        history.final_batches = next(event.batches for event in run_events if isinstance(event, Finish))
+    return histories
+
+
+def check_losses(losses: Sequence[Tensor], number: int) -> None:
+    """TrainingError where a loss of the run with that number, in losses (S,) of every step, was not finite."""
+    for step, loss in enumerate(torch.stack(list(losses))[:, number].tolist()):
+        check_finite(loss, step)
