@@ -62,9 +62,8 @@ class Tail(nn.Module):
             x = each.all_tokens(x, layout)
         if not plan.last_position:
             return block.all_tokens(x, layout)[last]
-        if (
-            plan.merged
-        ):  # asked for at every call: only during it are the declared factors those that stand in
+        if plan.merged:
+            # Asked for at every call: only during it are the declared factors those that stand in.
             block.updates = self.run.strategy.low_rank(self.run.model)
         return block.last_token(layout.pad(block.normalize(x)), x[last], layout.ended())
 
