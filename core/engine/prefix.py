@@ -26,7 +26,7 @@ from core.engine.threads import AVAILABLE
 from core.files import sha256_of, write_text_atomic
 from core.model import GPTModel
 
-VERSION = 1  # part of the key on disk: raise it when the computation changes
+VERSION = 2  # part of the key on disk: raise it when the computation changes
 DEFAULT_LIMIT = 10 * 2**30  # bytes of a cache folder
 HIDDEN, HASH = "hidden.f32", "hidden.sha256"
 CHUNK_TOKENS = 1920  # tokens computed together: 16 padded messages of the book

@@ -252,7 +252,7 @@ def _draw_panel(axes: Any, strategy: str, bars: Sequence[Bar]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     longest, shortest = max(bar.seconds for bar in bars), min(bar.seconds for bar in bars)
     left, right = axes.get_xlim()
-    axes.set_xlim(min(left, shortest / 2), max(right, longest * 8))
+    axes.set_xlim(min(left, shortest / 2), max(right, longest * 20))
     axes.set_yticks(places, [bar.title for bar in bars], fontsize=9)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
