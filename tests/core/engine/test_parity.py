@@ -21,7 +21,6 @@ PLANS = {
     "not merged": replace(ALL, merged=False),
     "plain AdamW": replace(ALL, fused_optimizer=False),
     "whole embedding": replace(ALL, compact_embedding=False),
-    "one library": replace(ALL, onednn=False),
     "own modules": replace(ALL, restructured=False),
 }
 LABELS = ["head", "last_block", "all_layers", "lora", "lora@r=2+alpha=8"]

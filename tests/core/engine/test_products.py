@@ -47,9 +47,7 @@ def test_nothing_is_kept_for_gradients_that_nobody_needs() -> None:
 
 
 @pytest.mark.parametrize("position", ["last", "last_real"])
-@pytest.mark.parametrize(
-    "label", ["head", "last_block", "all_layers", "lora", "lora@r=2+targets=W_query/layers.0"]
-)
+@pytest.mark.parametrize("label", ["last_block", "all_layers", "lora", "lora@r=2+targets=W_query/layers.0"])
 def test_runs_agree_with_reference(
     label: str, position: Literal["last", "last_real"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,19 +142,25 @@ def assert_as_alone(
         assert outcome.grouped == together and (outcome.peak_memory_bytes is None) == together
 
 
-CASES: list[tuple[str | Strategy, Position]] = [
+COMMON: list[tuple[str | Strategy, Position]] = [
     *((method, position) for method in METHODS for position in ("last", "last_real")),
+    (Biases(), "last_real"),
+]
+UNUSUAL: list[tuple[str | Strategy, Position]] = [
     ("lora@layers=1", "last_real"),  # what is inserted lies in front of a frozen block
     ("lora_plus@layers=2", "last"),  # two learning rates
     ("dora@layers=2", "last_real"),
     (Behind(norm=True), "last"),
     (Behind(norm=False), "last_real"),
-    (Biases(), "last_real"),
     (Inserts(), "last_real"),
 ]
 
 
-@pytest.mark.parametrize(("method", "position"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("method", "position"),
+    [*COMMON, *(pytest.param(*case, marks=pytest.mark.slow) for case in UNUSUAL)],
+    ids=str,
+)
 def test_stacked_seeds_agree_with_runs_alone(
     method: str | Strategy, position: Position, tmp_path: Path
 ) -> None:
