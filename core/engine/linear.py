@@ -19,9 +19,7 @@ from core.engine.products import input_gradient, linear, product
 from core.strategy import LowRank
 
 Updates = Mapping[nn.Module, LowRank]
-FEW = (
-    8  # forming W + scale up down pays for more than FEW * D / r tokens (measured; it moves memory, no more)
-)
+FEW = 8  # up to FEW * D / r tokens forming W + scale up down costs more than it saves (measured)
 
 
 def effective_weight(module: nn.Module, updates: Updates) -> Tensor | None:
@@ -34,9 +32,9 @@ def effective_weight(module: nn.Module, updates: Updates) -> Tensor | None:
 
 def bias_of(module: nn.Module, updates: Updates) -> Tensor | None:
     """The (E,) bias of a plain or low-rank layer."""
-    linear = updates[module].base if module in updates else module
-    assert isinstance(linear, nn.Linear)
-    return linear.bias
+    base = updates[module].base if module in updates else module
+    assert isinstance(base, nn.Linear)
+    return base.bias
 
 
 class SharedInput:
