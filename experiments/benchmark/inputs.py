@@ -166,7 +166,8 @@ def notes(settings: Settings, found: Measurements, dataset: Dataset) -> list[str
         "Peak memory: resident memory of the contender's own process (allocated memory on a GPU), from before its "
         "first step to after the compared ones.",
         f"GEMM speed: {speed:,.0f} GFLOP/s, the median over rounds of a {GEMM[0]}x{GEMM[1]}x{GEMM[2]} fp32 product "
-        "by the faster library. FLOPs are counted by torch while a step runs: what is computed, not what the book's step would need.",
+        "by the faster library. FLOPs are counted by torch while a step runs: what is computed, not what the book's "
+        "step would need.",
         "Loss difference: the largest over the first "
         f"{settings.loss_steps} steps, against the book's model under the same protocol. last_real is read at the last "
         "real token instead of the last position, so it is another protocol with other losses.",
