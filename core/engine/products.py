@@ -2,8 +2,9 @@
 
 Torch gives these products to MKL. On a processor with AVX-512 oneDNN's kernels take a tenth less time for the 960
 rows of a padded batch, a quarter less for the 240 tokens of a packed one, and half as long for the 8 rows of a last
-position (measured on an AMD EPYC with two cores; with AVX2 alone nothing was gained). The gradient of a weight stays
-with MKL, whose kernel for two transposed factors is the better one. Both add up the same products in another order.
+position (measured on an AMD EPYC with two cores; held to AVX2 there, it computed some input gradients slower than
+MKL). The gradient of a weight stays with MKL, whose kernel for two transposed factors is the better one. Both add up
+the same products in another order.
 Shapes: n rows, D inputs, E outputs.
 """
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FEW_ROWS = 32  # up to which oneDNN computes the gradient of a weight faster, too
+FEW_ROWS = 16  # up to which oneDNN computes the gradient of a weight faster, too (measured at 8 and 16)
 
 
 @cache

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from core.engine.products import onednn_pays
 from core.training import Event, Measure, Moment, Step
 from experiments.benchmark.contender import Assignment, Running
 from experiments.benchmark.contenders import BY_NAME
@@ -223,8 +224,9 @@ def _flop_counter() -> Any:
 
     aten = torch.ops.aten
     own = {
-        torch.ops.mkldnn._linear_pointwise: linear,
         aten._scaled_dot_product_flash_attention_for_cpu: forward,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
+    if onednn_pays():  # not every build of torch has it
+        own[torch.ops.mkldnn._linear_pointwise] = linear
     return FlopCounterMode(display=False, custom_mapping=own)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from core.engine import Engine
 from core.engine.forward import PlannedForward
+from core.engine.products import onednn_pays, product
 from core.training import Event, Measure, Moment, Step, TrainConfig
-from experiments.benchmark import contenders, results, work
+from experiments.benchmark import contenders, results, work, worker
 from experiments.benchmark.__main__ import main
 from experiments.benchmark.contender import Assignment, Facts, Running
 from experiments.benchmark.rounds import Measured, Measurements
@@ -29,6 +30,15 @@ needs_book = pytest.mark.skipif(
 needs_transformers = pytest.mark.skipif(
     contenders.missing(contenders.BY_NAME["transformers"]) is not None, reason="transformers is not installed"
 )
+
+
+def test_products_count_the_same_by_either_library() -> None:
+    counts = []
+    for onednn in {False, onednn_pays()}:
+        with worker._flop_counter() as counter, torch.no_grad():
+            product(torch.ones(5, 8), torch.ones(3, 8), None, onednn)
+        counts.append(counter.get_total_flops())
+    assert set(counts) == {2 * 5 * 8 * 3}
 
 
 # --- what a run consists of ------------------------------------------------------------------------------------
