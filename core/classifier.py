@@ -1,7 +1,7 @@
 """A finetuned classifier: made from a pretrained GPT, kept on disk, loaded again, and asked.
 
-    python -m core.classifier results/NAME/runs/RUN "You won a prize, call now" "see you at eight"
-    cat messages.txt | python -m core.classifier results/NAME/runs/RUN
+    headtohead classify results/NAME/runs/RUN "You won a prize, call now" "see you at eight"
+    cat messages.txt | headtohead classify results/NAME/runs/RUN
 
 On disk a classifier is two files: ``classifier.safetensors`` with only the tensors that the pretrained model
 does not already have, and ``classifier.json`` with everything that is needed to rebuild the rest.
@@ -21,13 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.data import encode_texts
-from core.errors import InputError
-from core.files import atomic_directory, sha256_of
-from core.model import CONFIGS, GPTModel
-from core.strategy import Method, Strategy, Variant, freeze, load_module, unfreeze
-from core.strategy import load_file as load_plugin
-from core.weights import Pretrained, find_pretrained
+from headtohead.core.data import encode_texts
+from headtohead.core.errors import InputError
+from headtohead.core.files import atomic_directory, sha256_of
+from headtohead.core.model import CONFIGS, GPTModel
+from headtohead.core.strategy import Method, Strategy, Variant, freeze, load_module, unfreeze
+from headtohead.core.strategy import load_file as load_plugin
+from headtohead.core.weights import Pretrained, find_pretrained
 
 TENSORS = "classifier.safetensors"
 DESCRIPTION = "classifier.json"
@@ -272,7 +272,7 @@ def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
 
 def _strategy_class(info: ClassifierInfo, plugin: Path | None) -> type[Strategy]:
     if info.plugin is None:
-        return _trainable(load_module(f"strategies.{info.strategy}"))
+        return _trainable(load_module(f"headtohead.strategies.{info.strategy}"))
     path = plugin or Path(info.plugin)
     if not path.is_file():
         raise InputError(f"the strategy file {path} of this classifier is gone; give it with --plugin FILE")
@@ -291,9 +291,9 @@ def _trainable(found: type[Method]) -> type[Strategy]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: one line ``label probability text`` per message."""
     parser = argparse.ArgumentParser(
-        prog="python -m core.classifier",
+        prog="headtohead classify",
         description="Classify texts with a finetuned classifier. Without texts, reads one per line from stdin.",
-        epilog='example: python -m core.classifier results/demo-demo/runs/head-s123-0a1b2c3d "You won a prize!"',
+        epilog='example: headtohead classify results/demo-demo/runs/head-s123-0a1b2c3d "You won a prize!"',
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run's folder, results/NAME/runs/RUN")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="messages to classify")

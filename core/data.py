@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from core import sources
-from core.errors import InputError
-from core.files import sha256_of, write_text_atomic
-from core.tables import LabelledText, read_labelled_texts
-from core.tokenizer import END_OF_TEXT_ID, gpt2_encoding
+from headtohead.core import sources
+from headtohead.core.errors import InputError
+from headtohead.core.files import sha256_of, write_text_atomic
+from headtohead.core.tables import LabelledText, read_labelled_texts
+from headtohead.core.tokenizer import END_OF_TEXT_ID, gpt2_encoding
 
 PAD_TOKEN_ID = END_OF_TEXT_ID
 RANDOM_STATE = 123

@@ -17,8 +17,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from core.errors import InputError, Unavailable
-from core.files import sha256_of
+from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.files import sha256_of
 
 PROBE_SECONDS = 4.0
 CONNECT_SECONDS = 5.0

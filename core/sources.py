@@ -12,9 +12,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.download import download as download_file
-from core.errors import InputError, Unavailable
-from core.files import cache_dir, sha256_of, write_bytes_atomic
+from headtohead.core.download import download as download_file
+from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.files import cache_dir, sha256_of, write_bytes_atomic
 
 SMS_NAME = "sms_spam"
 SMS_MEMBER = "SMSSpamCollection"

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from core.errors import InputError
-from core.model import GPTModel
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTModel
 
 
 @dataclass(frozen=True)

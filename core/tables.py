@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.errors import InputError
+from headtohead.core.errors import InputError
 
 LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "v1", "spam", "sentiment", "intent")
 TEXT_COLUMNS = (

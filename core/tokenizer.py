@@ -14,8 +14,8 @@ from pathlib import Path
 import tiktoken
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
-from core.errors import InputError
-from core.files import sha256_of
+from headtohead.core.errors import InputError
+from headtohead.core.files import sha256_of
 
 BPE_SHA256 = {
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",

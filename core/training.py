@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from core.data import Dataset
-from core.errors import InputError, TrainingError
-from core.model import GPTModel
-from core.strategy import Strategy
+from headtohead.core.data import Dataset
+from headtohead.core.errors import InputError, TrainingError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

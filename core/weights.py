@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from core.download import download as download_file
-from core.errors import InputError, Unavailable
-from core.files import cache_dir, sha256_of, write_text_atomic
-from core.model import CONFIGS, GPTConfig, GPTModel
+from headtohead.core.download import download as download_file
+from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.files import cache_dir, sha256_of, write_text_atomic
+from headtohead.core.model import CONFIGS, GPTConfig, GPTModel
 
 DEFAULT_MODEL = "124M"
 PUBLISHED_SIZES = ("124M", "355M", "774M", "1558M")

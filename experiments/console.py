@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from strategies._catalogue import Entry, by_family
+from headtohead.strategies._catalogue import Entry, by_family
 
 if TYPE_CHECKING:
-    from core import training
-    from experiments.record import RunRecord
+    from headtohead.core import training
+    from headtohead.experiments.record import RunRecord
 
 PLAIN_LINE_SECONDS = 30.0  # between two lines about a run where there is no terminal to draw a bar in
 
@@ -102,7 +102,7 @@ def print_demo(console: Console, parts: Sequence[str], missing: Sequence[str]) -
 
 def print_plan(console: Console, facts: Mapping[str, str], rows: Sequence[PlanRow]) -> None:
     """The startup panel: ``facts`` (model, data, device ...) and one row per variant."""
-    from experiments.wording import rate
+    from headtohead.experiments.wording import rate
 
     top = Table.grid(padding=(0, 2))
     top.add_column(style="bold")
@@ -196,7 +196,7 @@ def run_progress(console: Console, total_runs: int) -> Iterator[RunProgress]:
 
 
 def _outcome_line(number: str, title: str, record: "RunRecord") -> Text:
-    from experiments.wording import UNKNOWN, short_seconds
+    from headtohead.experiments.wording import UNKNOWN, short_seconds
 
     line = Text(f"{number} {title}: ")
     if not record.ok:
@@ -220,10 +220,10 @@ def print_end(
     seconds: float | None,
 ) -> None:
     """The comparison table, failed runs with their traceback files, where the report lies, and the time taken."""
-    from experiments.record import load_experiment
-    from experiments.statistics import summarise
-    from experiments.terminal import comparison_table
-    from experiments.wording import short_seconds
+    from headtohead.experiments.record import load_experiment
+    from headtohead.experiments.statistics import summarise
+    from headtohead.experiments.terminal import comparison_table
+    from headtohead.experiments.wording import short_seconds
 
     console.print()
     console.print(comparison_table(summarise(load_experiment(directory))))

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
+from headtohead.core.errors import InputError
 
 PACKAGES = (
     "torch", "peft", "transformers", "tiktoken", "numpy", "pandas", "scikit-learn", "safetensors",

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from core import data, weights
-from core.data import Dataset
-from core.errors import InputError, Unavailable
-from core.weights import Pretrained
-from experiments.spec import Experiment
+from headtohead.core import data, weights
+from headtohead.core.data import Dataset
+from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.weights import Pretrained
+from headtohead.experiments.spec import Experiment
 
 Found = TypeVar("Found")
 

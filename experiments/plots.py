@@ -16,9 +16,9 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from matplotlib.transforms import Bbox, blended_transform_factory
 
-from experiments.record import load_history, run_directory
-from experiments.statistics import StrategySummary, Summary
-from experiments.wording import LEVEL_WORDS, short_bytes, short_count, short_seconds
+from headtohead.experiments.record import load_history, run_directory
+from headtohead.experiments.statistics import StrategySummary, Summary
+from headtohead.experiments.wording import LEVEL_WORDS, short_bytes, short_count, short_seconds
 
 if TYPE_CHECKING:
     import pandas as pd

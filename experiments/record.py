@@ -6,8 +6,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.errors import InputError
-from core.files import write_text_atomic
+from headtohead.core.errors import InputError
+from headtohead.core.files import write_text_atomic
 
 if TYPE_CHECKING:
     import pandas as pd

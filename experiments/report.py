@@ -12,12 +12,12 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from core.files import write_bytes_atomic, write_text_atomic
-from experiments import wording
-from experiments.plots import PLOT_FILES, Plot, draw_all
-from experiments.record import load_experiment, to_json
-from experiments.statistics import Spread, StrategySummary, Summary, summarise, summary_frame
-from experiments.wording import UNKNOWN, short_bytes, short_seconds
+from headtohead.core.files import write_bytes_atomic, write_text_atomic
+from headtohead.experiments import wording
+from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
+from headtohead.experiments.record import load_experiment, to_json
+from headtohead.experiments.statistics import Spread, StrategySummary, Summary, summarise, summary_frame
+from headtohead.experiments.wording import UNKNOWN, short_bytes, short_seconds
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,16 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, Outcome, fit_group, groups
-from core.errors import InputError
-from core.files import atomic_directory, write_bytes_atomic, write_text_atomic
-from core.strategy import Method, Strategy, Variant
-from core.training import History, row_loaders
-from experiments import console as display
-from experiments.environment import describe_environment, device_name, resolve_device
-from experiments.inputs import Inputs, find_inputs
-from experiments.metrics import prediction_metrics
-from experiments.record import (
+from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, Outcome, fit_group, groups
+from headtohead.core.errors import InputError
+from headtohead.core.files import atomic_directory, write_bytes_atomic, write_text_atomic
+from headtohead.core.strategy import Method, Strategy, Variant
+from headtohead.core.training import History, row_loaders
+from headtohead.experiments import console as display
+from headtohead.experiments.environment import describe_environment, device_name, resolve_device
+from headtohead.experiments.inputs import Inputs, find_inputs
+from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.record import (
     EXPERIMENT_FILE,
     HISTORY_COLUMNS,
     HISTORY_FILE,
@@ -42,9 +42,9 @@ from experiments.record import (
     save_record,
     to_json,
 )
-from experiments.spec import Experiment, check_name, run_id, safe_name
-from experiments.wording import plural
-from strategies import build_variants
+from headtohead.experiments.spec import Experiment, check_name, run_id, safe_name
+from headtohead.experiments.wording import plural
+from headtohead.strategies import build_variants
 
 TRACEBACK_FILE = "traceback.txt"
 LOCK_FILE = ".lock"
@@ -452,7 +452,7 @@ def _finish(plan: Plan, console: Console, interrupted: bool, started: float) -> 
 
 
 def _report(directory: Path, console: Console, failed: dict[str, Path], seconds: float | None) -> None:
-    from experiments.report import write_report
+    from headtohead.experiments.report import write_report
 
     paths = write_report(directory)
     display.print_end(console, directory, paths, failed, seconds)

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from core.errors import InputError
-from core.files import sha256_of
-from strategies import DEFAULT, did_you_mean, discover, split_labels
+from headtohead.core.errors import InputError
+from headtohead.core.files import sha256_of
+from headtohead.strategies import DEFAULT, did_you_mean, discover, split_labels
 
 if TYPE_CHECKING:
-    from core.data import Dataset
-    from core.engine import EngineOptions
-    from core.strategy import Variant
-    from core.training import TrainConfig
-    from core.weights import Pretrained
+    from headtohead.core.data import Dataset
+    from headtohead.core.engine import EngineOptions
+    from headtohead.core.strategy import Variant
+    from headtohead.core.training import TrainConfig
+    from headtohead.core.weights import Pretrained
 
 MODELS = ("124M", "355M", "774M", "1558M", "demo")  # the names of core.model.CONFIGS, which needs torch
 Position = Literal["last", "last_real"]
@@ -100,7 +100,7 @@ class Experiment:
 
     def train_config(self) -> "TrainConfig":
         """The protocol's settings for the training loop."""
-        from core.training import TrainConfig
+        from headtohead.core.training import TrainConfig
 
         return TrainConfig(epochs=self.epochs, batch_size=self.batch_size, position=self.position)
 

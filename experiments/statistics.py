@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.record import LoadedExperiment, RunRecord
+from headtohead.experiments.record import LoadedExperiment, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from experiments.statistics import StrategySummary, Summary
-from experiments.wording import (
+from headtohead.experiments.statistics import StrategySummary, Summary
+from headtohead.experiments.wording import (
     LEVEL_WORDS,
     UNKNOWN,
     percent,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.statistics import LEVEL, Spread, StrategySummary, Summary
+from headtohead.experiments.statistics import LEVEL, Spread, StrategySummary, Summary
 
 UNKNOWN = "–"
 LEVEL_WORDS = f"{100 * LEVEL:.0f} %"

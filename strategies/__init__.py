@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from core.errors import InputError
+from headtohead.core.errors import InputError
 
 if typing.TYPE_CHECKING:
-    from core.strategy import Method, Variant
+    from headtohead.core.strategy import Method, Variant
 
 FOLDER = Path(__file__).parent
 DEFAULT = ("head", "last_block", "all_layers", "lora")
@@ -80,14 +80,14 @@ def configure(base: "Method", values: Mapping[str, str], name: str) -> "Method":
 
 
 def _build(label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mapping[str, Path]) -> "Variant":
-    from core.strategy import Variant, load_file, load_module
+    from headtohead.core.strategy import Variant, load_file, load_module
 
     name, _, options = label.partition("@")
     known = discover()
     if name in plugins:
         strategy_class = load_file(plugins[name])
     elif name in known:
-        strategy_class = load_module(f"strategies.{name}")
+        strategy_class = load_module(f"headtohead.strategies.{name}")
     else:
         raise InputError(f"unknown strategy {name!r}; {did_you_mean(name, {*known, *plugins})}")
     base = configure(strategy_class(), settings.get(name, {}), name)

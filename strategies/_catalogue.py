@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from strategies import discover
+from headtohead.strategies import discover
 
 ROOT = Path(__file__).parent.parent
 # The order in which families are shown; any other family follows.
@@ -119,7 +119,7 @@ def _strategy_class(tree: ast.Module) -> ast.ClassDef | None:
 def _imported_names(tree: ast.Module) -> Iterator[str]:
     """Names imported from a strategy's file: such a class is a strategy, too."""
     for name, module in _imports(tree).items():
-        if module.startswith("strategies."):
+        if module.startswith("headtohead.strategies."):
             yield name
 
 
@@ -177,7 +177,7 @@ def _find_class(name: str, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] 
         if isinstance(node, ast.ClassDef) and node.name == name:
             return node, tree
     module = _imports(tree).get(name)
-    path = ROOT / f"{(module or '').replace('.', '/')}.py"
+    path = ROOT / f"{(module or '').removeprefix('headtohead.').replace('.', '/')}.py"
     if module is None or not path.is_file():
         return None
     return _find_class(name, ast.parse(path.read_text(encoding="utf-8")))

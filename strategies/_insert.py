@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from core.model import GPTModel, TransformerBlock
+from headtohead.core.model import GPTModel, TransformerBlock
 
 Old = TypeVar("Old", bound=nn.Module)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from core.errors import InputError
-from core.model import GPTModel
-from core.strategy import LowRank, Strategy, trainable_parameters
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import LowRank, Strategy, trainable_parameters
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import InputError
-from core.strategy import Prediction
+from headtohead.core.errors import InputError
+from headtohead.core.strategy import Prediction
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator

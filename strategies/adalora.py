@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from core.model import GPTModel
-from strategies._peft import PeftStrategy, insert_adapter, target_names
+from headtohead.core.model import GPTModel
+from headtohead.strategies._peft import PeftStrategy, insert_adapter, target_names
 
 if TYPE_CHECKING:
     from peft import AdaLoraConfig

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from core.model import GPTModel
-from core.strategy import Strategy, unfreeze
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, unfreeze
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from core.model import GPTModel
-from core.strategy import Strategy, unfreeze
-from strategies._insert import blocks_of
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.strategies._insert import blocks_of
 
 
 @dataclass(frozen=True, kw_only=True)

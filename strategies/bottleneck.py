@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.model import GPTModel
-from core.strategy import Strategy, unfreeze
-from strategies._insert import blocks_of, replace_layer
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.strategies._insert import blocks_of, replace_layer
 
 
 class Adapted(nn.Module):

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from core.errors import InputError
-from core.model import GPTModel
-from core.strategy import Strategy, unfreeze
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, unfreeze
 
 
 @dataclass(frozen=True, kw_only=True)

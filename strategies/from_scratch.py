@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from core.model import GPTModel
-from core.strategy import Strategy, unfreeze
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, unfreeze
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from core.model import GPTModel
-from core.strategy import Strategy, unfreeze
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, unfreeze
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from core.strategy import Baseline, Prediction
-from strategies._regression import fit_predict
+from headtohead.core.strategy import Baseline, Prediction
+from headtohead.strategies._regression import fit_predict
 
 
 @dataclass(frozen=True, kw_only=True)

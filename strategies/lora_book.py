@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.model import GPTModel
-from core.strategy import LowRank, Strategy
-from strategies._insert import replace_layers
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import LowRank, Strategy
+from headtohead.strategies._insert import replace_layers
 
 
 class LoRALayer(nn.Module):

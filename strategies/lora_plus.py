@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from core.model import GPTModel
-from core.strategy import LowRank
-from strategies._peft import PeftStrategy, plain_lora_layers
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import LowRank
+from headtohead.strategies._peft import PeftStrategy, plain_lora_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig

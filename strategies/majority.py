@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from core.strategy import Baseline, Prediction
+from headtohead.core.strategy import Baseline, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)

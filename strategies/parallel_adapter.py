@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.model import GPTModel
-from core.strategy import Strategy
-from strategies._insert import blocks_of, replace_layer
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy
+from headtohead.strategies._insert import blocks_of, replace_layer
 
 
 class Widened(nn.Module):

@@ -13,10 +13,10 @@ from dataclasses import dataclass, fields
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
-from core.errors import InputError
-from core.model import GPTConfig, GPTModel
-from strategies import did_you_mean
-from strategies._peft import PeftStrategy, insert_adapter, target_names
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.strategies import did_you_mean
+from headtohead.strategies._peft import PeftStrategy, insert_adapter, target_names
 
 if TYPE_CHECKING:
     from peft import PeftConfig

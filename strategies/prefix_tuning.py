@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.errors import InputError
-from core.model import GPTModel, MultiHeadAttention
-from core.strategy import Strategy
-from strategies._insert import blocks_of
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTModel, MultiHeadAttention
+from headtohead.core.strategy import Strategy
+from headtohead.strategies._insert import blocks_of
 
 
 class PrefixAttention(nn.Module):

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.errors import InputError
-from core.model import GPTModel
-from core.strategy import Strategy
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy
 
 
 class ShiftedPositions(nn.Module):

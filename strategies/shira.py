@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.model import GPTModel
-from strategies._peft import PeftStrategy
+from headtohead.core.model import GPTModel
+from headtohead.strategies._peft import PeftStrategy
 
 if TYPE_CHECKING:
     from peft import ShiraConfig

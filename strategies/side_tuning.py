@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.errors import InputError
-from core.model import GPTConfig, GPTModel, TransformerBlock
-from core.strategy import Strategy
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTConfig, GPTModel, TransformerBlock
+from headtohead.core.strategy import Strategy
 
 TEMPERATURE = 0.1  # of the gates, as in the paper
 

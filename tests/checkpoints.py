@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.model import GPTConfig
+from headtohead.core.model import GPTConfig
 
 Variables = dict[str, np.ndarray]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import run_all
+from headtohead.experiments import command_line
 from tests.experiments.tiny import FAILS, use_tiny_demo, write_messages, write_plugin
 from tests.paths import ROOT
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def exit_code(*argv: str) -> int:
     try:
-        return run_all.main(argv)
+        return command_line.main(argv)
     except SystemExit as stopped:  # argparse's own way out
         assert isinstance(stopped.code, int)
         return stopped.code
@@ -34,8 +34,8 @@ def exit_code(*argv: str) -> int:
 )
 def test_quick_answers_import_nothing_heavy(argv: list[str]) -> None:
     code = (
-        "import sys, run_all\n"
-        "try: run_all.main(sys.argv[1:])\n"
+        "import sys\nfrom headtohead.experiments import command_line\n"
+        "try: command_line.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
     )
@@ -159,7 +159,7 @@ def test_a_failing_run_gives_exit_code_1(folder: Path, capsys: pytest.CaptureFix
 def test_an_interruption_gives_exit_code_130(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.engine import Engine
+    from headtohead.core.engine import Engine
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import run_all
+from headtohead.experiments import command_line
 from tests.paths import GOLDEN, SMS, TINY_CHECKPOINT, WHY_SKIPPED
 
 pytestmark = pytest.mark.skipif(not (GOLDEN.is_file() and SMS.is_file()), reason=WHY_SKIPPED)
@@ -50,7 +50,7 @@ def compare(labels: dict[str, str], folder: Path, cache: Path) -> Path:
         argv += ["--set", "lora.learning_rate=5e-5"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADTOHEAD_CACHE", str(cache))
-        assert run_all.main(argv) == run_all.EXIT_OK
+        assert command_line.main(argv) == command_line.EXIT_OK
     return folder / "golden"
 
 

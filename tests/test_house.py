@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strategies import discover
+from headtohead.strategies import discover
 from tests.paths import ROOT
 
 # Each may import those before it, never one after it.
@@ -40,6 +40,11 @@ PYTHON = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
 @cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def layer_of(module: str) -> str:
+    """``"headtohead.core.model"`` -> ``"core"``."""
+    return module.removeprefix("headtohead.").partition(".")[0]
 
 
 def place(path: Path, node: ast.AST) -> str:
@@ -73,7 +78,7 @@ def test_imports_run_one_way(layer: str) -> None:
         f"{place(path, node)} imports {module}"
         for path in files_of(layer)
         for node, module in imports(path)
-        if module.partition(".")[0] in later
+        if layer_of(module) in later
     ]
     assert not back, "\n".join(back)
 
@@ -89,7 +94,7 @@ def test_reading_records_needs_no_torch(name: str) -> None:
             assert top not in ("torch", "peft", "tensorflow"), (
                 f"{name}.py reaches {path.name}, which imports {top}"
             )
-            found = ROOT / f"{module.replace('.', '/')}.py"
+            found = ROOT / f"{module.removeprefix('headtohead.').replace('.', '/')}.py"
             if found.is_file() and found not in seen:
                 seen.add(found)
                 waiting.append(found)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import run_all
-from experiments import spec
-from strategies import discover, split_labels
+from headtohead.experiments import command_line, spec
+from headtohead.strategies import discover, split_labels
 from tests.paths import ROOT
 
 PAGES = (
@@ -53,7 +52,9 @@ def test_the_pages_hold_commands() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_parse(page: str) -> None:
     for flags in comparisons(page):
-        arguments = run_all.build_parser().parse_args(flags)  # a flag that does not exist exits, which fails
+        arguments = command_line.build_parser().parse_args(
+            flags
+        )  # a flag that does not exist exits, which fails
         if not (arguments.list or arguments.report_only):
             spec.from_arguments(arguments, flags)
         plugins = {Path(file).stem for file in arguments.plugin or ()}

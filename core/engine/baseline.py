@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.data import Dataset
-from core.engine.meter import Meter
-from core.engine.options import Outcome
-from core.strategy import Baseline
-from core.training import SPLITS, Evaluation, History, SplitName
+from headtohead.core.data import Dataset
+from headtohead.core.engine.meter import Meter
+from headtohead.core.engine.options import Outcome
+from headtohead.core.strategy import Baseline
+from headtohead.core.training import SPLITS, Evaluation, History, SplitName
 
 WORDS = ["fitted in one go, without training the GPT"]
 

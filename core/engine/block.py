@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.engine.linear import SharedInput, Updates, bias_of, effective_weight
-from core.engine.sequences import Layout
-from core.model import GELU, FeedForward, GPTModel, LayerNorm, MultiHeadAttention, TransformerBlock
+from headtohead.core.engine.linear import SharedInput, Updates, bias_of, effective_weight
+from headtohead.core.engine.sequences import Layout
+from headtohead.core.model import GELU, FeedForward, GPTModel, LayerNorm, MultiHeadAttention, TransformerBlock
 
 
 class EngineBlock:

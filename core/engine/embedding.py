@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from core.engine.sequences import Sequences
-from core.model import GPTModel
+from headtohead.core.engine.sequences import Sequences
+from headtohead.core.model import GPTModel
 
 
 class CompactEmbedding:

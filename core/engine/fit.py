@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.classifier import (
+from headtohead.core.classifier import (
     describe_classifier,
     load_tensors,
     make_classifier,
@@ -17,22 +17,36 @@ from core.classifier import (
     size_on_disk,
     untrained_differences,
 )
-from core.data import Dataset
-from core.engine.allocator import keep_freed_memory
-from core.engine.baseline import WORDS, fit_baseline
-from core.engine.embedding import CompactEmbedding, decay_per_step
-from core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
-from core.engine.meter import Meter
-from core.engine.options import EngineOptions, Job, Outcome
-from core.engine.plan import REFERENCE, Plan, derive, in_words, may_change_what_trains, stage_tensors
-from core.engine.prefix import PrefixCache, Stored
-from core.engine.products import onednn_pays
-from core.engine.sequences import Sequences, distinct_sequences
-from core.engine.threads import SMALL, threads_per_product
-from core.errors import InputError, TrainingError
-from core.model import GPTModel
-from core.strategy import Baseline, Method, Strategy, Variant, count_parameters, trainable_parameters
-from core.training import (
+from headtohead.core.data import Dataset
+from headtohead.core.engine.allocator import keep_freed_memory
+from headtohead.core.engine.baseline import WORDS, fit_baseline
+from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
+from headtohead.core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
+from headtohead.core.engine.meter import Meter
+from headtohead.core.engine.options import EngineOptions, Job, Outcome
+from headtohead.core.engine.plan import (
+    REFERENCE,
+    Plan,
+    derive,
+    in_words,
+    may_change_what_trains,
+    stage_tensors,
+)
+from headtohead.core.engine.prefix import PrefixCache, Stored
+from headtohead.core.engine.products import onednn_pays
+from headtohead.core.engine.sequences import Sequences, distinct_sequences
+from headtohead.core.engine.threads import SMALL, threads_per_product
+from headtohead.core.errors import InputError, TrainingError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import (
+    Baseline,
+    Method,
+    Strategy,
+    Variant,
+    count_parameters,
+    trainable_parameters,
+)
+from headtohead.core.training import (
     SPLITS,
     Evaluation,
     Event,
@@ -46,7 +60,7 @@ from core.training import (
     row_loaders,
     train,
 )
-from core.weights import Pretrained
+from headtohead.core.weights import Pretrained
 
 OnProgress = Callable[[Progress], None]
 SAME_LOGITS = 1e-4  # a reloaded classifier may differ from the trained one by rounding, not more
@@ -318,8 +332,8 @@ class Engine:
 
         Inserted layers may start as the identity, so the comparison is made with their parameters disturbed.
         """
-        ours = ("torch", "core")
-        inserted = [module for module in model.modules() if type(module).__module__.split(".")[0] not in ours]
+        ours = ("torch.", "headtohead.core.")
+        inserted = [module for module in model.modules() if not type(module).__module__.startswith(ours)]
         if not plan.restructured or not inserted:
             return plan
         rows = torch.arange(min(self.config.batch_size, len(self.dataset.train)))

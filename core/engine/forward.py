@@ -7,14 +7,14 @@ Shapes: B rows, n tokens of them, D dims, C classes, U distinct sequences.
 import torch
 from torch import Tensor
 
-from core.data import Dataset
-from core.engine.block import EngineBlock, transformer_blocks
-from core.engine.linear import Updates
-from core.engine.plan import Plan
-from core.engine.prefix import Stored
-from core.engine.sequences import Sequences
-from core.model import GPTModel
-from core.training import SPLITS, Forward, SplitName, TrainConfig
+from headtohead.core.data import Dataset
+from headtohead.core.engine.block import EngineBlock, transformer_blocks
+from headtohead.core.engine.linear import Updates
+from headtohead.core.engine.plan import Plan
+from headtohead.core.engine.prefix import Stored
+from headtohead.core.engine.sequences import Sequences
+from headtohead.core.model import GPTModel
+from headtohead.core.training import SPLITS, Forward, SplitName, TrainConfig
 
 
 class ReferenceForward:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.engine.fit import Engine, OnProgress, TrainingRun
-from core.engine.options import Job, Outcome
-from core.engine.together import Result, check_losses, events_of, follow
-from core.strategy import Strategy
-from core.training import Event, History, Progress, SplitName, measure
+from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun
+from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.together import Result, check_losses, events_of, follow
+from headtohead.core.strategy import Strategy
+from headtohead.core.training import Event, History, Progress, SplitName, measure
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's defaults in torch
 

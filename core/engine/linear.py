@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.engine.products import input_gradient, linear, product
-from core.strategy import LowRank
+from headtohead.core.engine.products import input_gradient, linear, product
+from headtohead.core.strategy import LowRank
 
 Updates = Mapping[nn.Module, LowRank]
 FEW = 8  # up to FEW * D / r tokens forming W + scale up down costs more than it saves (measured)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.engine.plan import ALL, REFERENCE, Plan
-from core.strategy import Variant
-from core.training import Evaluation, History
+from headtohead.core.engine.plan import ALL, REFERENCE, Plan
+from headtohead.core.strategy import Variant
+from headtohead.core.training import Evaluation, History
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import nn
 
-from core.engine.block import is_standard, is_untouched
-from core.engine.linear import Updates
-from core.engine.prefix import Stored
-from core.engine.sequences import Sequences
-from core.model import GPTModel, LayerNorm
-from core.strategy import Strategy
+from headtohead.core.engine.block import is_standard, is_untouched
+from headtohead.core.engine.linear import Updates
+from headtohead.core.engine.prefix import Stored
+from headtohead.core.engine.sequences import Sequences
+from headtohead.core.model import GPTModel, LayerNorm
+from headtohead.core.strategy import Strategy
 
 _LEAF_TYPES = {nn.Embedding, nn.Dropout, LayerNorm}  # the stages that are no blocks
 

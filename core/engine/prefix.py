@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.engine.block import EngineBlock, transformer_blocks
-from core.engine.sequences import Sequences
-from core.engine.threads import AVAILABLE
-from core.files import sha256_of, write_text_atomic
-from core.model import GPTModel
+from headtohead.core.engine.block import EngineBlock, transformer_blocks
+from headtohead.core.engine.sequences import Sequences
+from headtohead.core.engine.threads import AVAILABLE
+from headtohead.core.files import sha256_of, write_text_atomic
+from headtohead.core.model import GPTModel
 
 VERSION = 2  # part of the key on disk: raise it when the computation changes
 DEFAULT_LIMIT = 10 * 2**30  # bytes of a cache folder

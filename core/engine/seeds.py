@@ -7,13 +7,13 @@ from a generator seeded for it. Times of such runs are shares of the group's and
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
-from core.engine.fit import Engine, OnProgress
-from core.engine.heads import fit_heads
-from core.engine.options import Job
-from core.engine.side_by_side import fit_side_by_side
-from core.engine.stacked import can_be_stacked, fit_stacked
-from core.engine.together import Result, fit_alone
-from core.strategy import Strategy, Variant
+from headtohead.core.engine.fit import Engine, OnProgress
+from headtohead.core.engine.heads import fit_heads
+from headtohead.core.engine.options import Job
+from headtohead.core.engine.side_by_side import fit_side_by_side
+from headtohead.core.engine.stacked import can_be_stacked, fit_stacked
+from headtohead.core.engine.together import Result, fit_alone
+from headtohead.core.strategy import Strategy, Variant
 
 
 class Way(Enum):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.data import Dataset
-from core.training import SPLITS, SplitName, TrainConfig
+from headtohead.core.data import Dataset
+from headtohead.core.training import SPLITS, SplitName, TrainConfig
 
 
 @dataclass(frozen=True)

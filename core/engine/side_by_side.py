@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import torch
 
-from core.engine.fit import Engine, OnProgress
-from core.engine.options import Job, Outcome
-from core.engine.threads import AVAILABLE
-from core.engine.together import Result, events_of
-from core.errors import TrainingError
-from core.training import Progress
+from headtohead.core.engine.fit import Engine, OnProgress
+from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.threads import AVAILABLE
+from headtohead.core.engine.together import Result, events_of
+from headtohead.core.errors import TrainingError
+from headtohead.core.training import Progress
 
 
 def fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:

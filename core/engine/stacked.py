@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.engine.fit import Engine, OnProgress, TrainingRun, disturbed
-from core.engine.options import Job, Outcome
-from core.engine.tail import Tail, logits_of_all
-from core.engine.together import Result, check_losses, events_of, fit_alone, follow
-from core.errors import TrainingError
-from core.model import GPTModel
-from core.strategy import Strategy
-from core.training import History, HistoryRow, Measure, Progress, Step, measure
+from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun, disturbed
+from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.tail import Tail, logits_of_all
+from headtohead.core.engine.together import Result, check_losses, events_of, fit_alone, follow
+from headtohead.core.errors import TrainingError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy
+from headtohead.core.training import History, HistoryRow, Measure, Progress, Step, measure
 
 SAME_LOGITS = 1e-4  # of the largest logit: a stack may differ from the runs' own forwards by rounding
 FLOATS = 4  # per trained number: itself, its gradient and AdamW's two moments

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from core.engine.block import EngineBlock, transformer_blocks
-from core.engine.fit import TrainingRun
-from core.engine.sequences import Layout, Sequences
+from headtohead.core.engine.block import EngineBlock, transformer_blocks
+from headtohead.core.engine.fit import TrainingRun
+from headtohead.core.engine.sequences import Layout, Sequences
 
 
 @dataclass(frozen=True)

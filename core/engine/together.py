@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from core.engine.fit import Engine, OnProgress
-from core.engine.options import Job, Outcome
-from core.training import (
+from headtohead.core.engine.fit import Engine, OnProgress
+from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.training import (
     Event,
     Finish,
     History,

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
+from headtohead.core.errors import InputError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """\
@@ -95,11 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, command: str) -> int:
     from rich.console import Console
 
-    from core.training import TrainConfig
-    from experiments.benchmark import contenders, inputs, output, results
-    from experiments.benchmark.rounds import Benchmark
-    from experiments.environment import resolve_device
-    from strategies import build_variants, split_labels
+    from headtohead.core.training import TrainConfig
+    from headtohead.experiments.benchmark import contenders, inputs, output, results
+    from headtohead.experiments.benchmark.rounds import Benchmark
+    from headtohead.experiments.environment import resolve_device
+    from headtohead.strategies import build_variants, split_labels
 
     settings = _settings(arguments, resolve_device(arguments.device))
     variants = build_variants(split_labels(arguments.strategies))
@@ -132,7 +132,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
 
 
 def _settings(arguments: argparse.Namespace, device: str) -> Any:
-    from experiments.benchmark.rounds import Settings
+    from headtohead.experiments.benchmark.rounds import Settings
 
     settings = Settings(device=device, groups=not arguments.no_groups)
     if arguments.quick:

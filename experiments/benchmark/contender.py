@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from core.data import Dataset
-from core.strategy import Variant
-from core.training import Event, TrainConfig
-from core.weights import Pretrained
+from headtohead.core.data import Dataset
+from headtohead.core.strategy import Variant
+from headtohead.core.training import Event, TrainConfig
+from headtohead.core.weights import Pretrained
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from importlib.util import find_spec
 
-from core.errors import InputError
-from experiments.benchmark import ours, peers
-from experiments.benchmark.contender import Contender
-from strategies import did_you_mean
+from headtohead.core.errors import InputError
+from headtohead.experiments.benchmark import ours, peers
+from headtohead.experiments.benchmark.contender import Contender
+from headtohead.strategies import did_you_mean
 
 BOOK = {"llms-from-scratch": "llms_from_scratch"}
 TRANSFORMERS = {"transformers": "transformers", "peft": "peft"}

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from core.engine import Engine, EngineOptions, Job, Outcome, fit_group
-from core.strategy import Strategy, Variant
-from experiments.benchmark.contender import Assignment
-from experiments.benchmark.worker import reporting_failure
+from headtohead.core.engine import Engine, EngineOptions, Job, Outcome, fit_group
+from headtohead.core.strategy import Strategy, Variant
+from headtohead.experiments.benchmark.contender import Assignment
+from headtohead.experiments.benchmark.worker import reporting_failure
 
 SIDE_BY_SIDE = 4  # runs at once of a strategy that trains more than the head
 LEARNING_RATES = 10  # of heads, times seeds

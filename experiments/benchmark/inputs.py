@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from core import data, weights
-from core.data import Dataset
-from core.engine.sequences import distinct_sequences
-from core.errors import InputError, Unavailable
-from core.model import CONFIGS, GPTModel
-from core.training import TrainConfig
-from core.weights import Pretrained
-from experiments.benchmark.rounds import GEMM, Measurements, Settings
-from experiments.environment import describe_environment
-from experiments.wording import short_seconds
+from headtohead.core import data, weights
+from headtohead.core.data import Dataset
+from headtohead.core.engine.sequences import distinct_sequences
+from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.model import CONFIGS, GPTModel
+from headtohead.core.training import TrainConfig
+from headtohead.core.weights import Pretrained
+from headtohead.experiments.benchmark.rounds import GEMM, Measurements, Settings
+from headtohead.experiments.environment import describe_environment
+from headtohead.experiments.wording import short_seconds
 
 PEERS = ("llms-from-scratch", "transformers", "peft")
 

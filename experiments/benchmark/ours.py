@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.engine import REFERENCE, Engine, EngineOptions, Job
-from core.engine.plan import Plan
-from core.engine.prefix import PrefixCache
-from core.training import Event, Forward, Progress, SplitName
-from experiments.benchmark.contender import Assignment, Facts
+from headtohead.core.engine import REFERENCE, Engine, EngineOptions, Job
+from headtohead.core.engine.plan import Plan
+from headtohead.core.engine.prefix import PrefixCache
+from headtohead.core.training import Event, Forward, Progress, SplitName
+from headtohead.experiments.benchmark.contender import Assignment, Facts
 
 
 class EngineRun:

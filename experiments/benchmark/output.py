@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.files import write_bytes_atomic, write_text_atomic
-from experiments.benchmark.groups import GroupTimes
-from experiments.benchmark.results import Row, Together
-from experiments.wording import short_bytes, short_seconds
+from headtohead.core.files import write_bytes_atomic, write_text_atomic
+from headtohead.experiments.benchmark.groups import GroupTimes
+from headtohead.experiments.benchmark.results import Row, Together
+from headtohead.experiments.wording import short_bytes, short_seconds
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
@@ -181,7 +181,7 @@ def draw(outcome: Outcome) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from experiments.plots import DPI, STYLE
+    from headtohead.experiments.plots import DPI, STYLE
 
     strategies = list(dict.fromkeys(row.strategy for row in outcome.rows))
     bars = {
@@ -237,7 +237,7 @@ def _bar_label(seconds: float, ratio: float | None) -> str:
 def _draw_panel(axes: Any, strategy: str, bars: Sequence[Bar]) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    from experiments.plots import BLUE, GREY, INK
+    from headtohead.experiments.plots import BLUE, GREY, INK
 
     places = range(len(bars))
     colors = [BLUE if bar.ours else GREY for bar in bars]

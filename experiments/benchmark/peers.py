@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.classifier import rebuild
-from core.data import Split
-from core.engine.forward import positions
-from core.engine.meter import Meter
-from core.errors import InputError
-from core.model import GPTModel
-from core.strategy import LowRank, Strategy, count_parameters, trainable_parameters
-from core.training import SPLITS, Event, Measure, SplitName, Step
-from experiments.benchmark.contender import Assignment, Facts
+from headtohead.core.classifier import rebuild
+from headtohead.core.data import Split
+from headtohead.core.engine.forward import positions
+from headtohead.core.engine.meter import Meter
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import LowRank, Strategy, count_parameters, trainable_parameters
+from headtohead.core.training import SPLITS, Event, Measure, SplitName, Step
+from headtohead.experiments.benchmark.contender import Assignment, Facts
 
 Batch = dict[str, Tensor]  # "inputs" (B, T), "labels" (B,), and what else a contender's model is given
 HEAD = ("weight", "bias")

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from experiments.benchmark.contenders import LOSS_OF, TIME_OF
-from experiments.benchmark.rounds import Measured, Measurements
-from experiments.benchmark.work import Work
+from headtohead.experiments.benchmark.contenders import LOSS_OF, TIME_OF
+from headtohead.experiments.benchmark.rounds import Measured, Measurements
+from headtohead.experiments.benchmark.work import Work
 
 DYNAMIC = "transformers_dynamic"
 

@@ -19,17 +19,17 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from core.data import Dataset
-from core.engine.products import onednn_pays, product
-from core.strategy import Variant
-from core.training import TrainConfig
-from core.weights import Pretrained
-from experiments.benchmark.contender import Assignment, Contender, Facts
-from experiments.benchmark.contenders import missing
-from experiments.benchmark.groups import GroupTimes, run_groups
-from experiments.benchmark.work import Work, choose_sample, count_work, thin_out
-from experiments.benchmark.worker import Failed, Remote, Trial, run_contender
-from experiments.wording import short_seconds
+from headtohead.core.data import Dataset
+from headtohead.core.engine.products import onednn_pays, product
+from headtohead.core.strategy import Variant
+from headtohead.core.training import TrainConfig
+from headtohead.core.weights import Pretrained
+from headtohead.experiments.benchmark.contender import Assignment, Contender, Facts
+from headtohead.experiments.benchmark.contenders import missing
+from headtohead.experiments.benchmark.groups import GroupTimes, run_groups
+from headtohead.experiments.benchmark.work import Work, choose_sample, count_work, thin_out
+from headtohead.experiments.benchmark.worker import Failed, Remote, Trial, run_contender
+from headtohead.experiments.wording import short_seconds
 
 GEMM = (960, 768, 3072)  # the largest product of a block of 124M: 8 messages of 120 tokens, D -> 4D
 
@@ -264,7 +264,7 @@ class Benchmark:
         """Whether all contenders at their peak would crowd the memory, so that each has to give back what it can."""
         if self.settings.device != "cpu":
             return False
-        from core.engine.prefix import available_memory
+        from headtohead.core.engine.prefix import available_memory
 
         return sum(row.peak_memory_bytes or 0 for row in rows) > 0.7 * available_memory()
 

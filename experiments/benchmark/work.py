@@ -11,9 +11,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from core.data import Dataset, Split
-from core.engine.sequences import distinct_sequences
-from core.training import SPLITS, Event, Finish, Measure, SplitName, Step, TrainConfig, protocol, row_loaders
+from headtohead.core.data import Dataset, Split
+from headtohead.core.engine.sequences import distinct_sequences
+from headtohead.core.training import (
+    SPLITS,
+    Event,
+    Finish,
+    Measure,
+    SplitName,
+    Step,
+    TrainConfig,
+    protocol,
+    row_loaders,
+)
 
 T = TypeVar("T")
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from core.engine.products import onednn_pays
-from core.training import Event, Measure, Moment, Step
-from experiments.benchmark.contender import Assignment, Running
-from experiments.benchmark.contenders import BY_NAME
-from experiments.benchmark.work import Sample, spread
+from headtohead.core.engine.products import onednn_pays
+from headtohead.core.training import Event, Measure, Moment, Step
+from headtohead.experiments.benchmark.contender import Assignment, Running
+from headtohead.experiments.benchmark.contenders import BY_NAME
+from headtohead.experiments.benchmark.work import Sample, spread
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ def _context() -> Any:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["core.engine", "torch._dynamo", "experiments.benchmark.contenders"])
+    context.set_forkserver_preload(
+        ["headtohead.core.engine", "torch._dynamo", "headtohead.experiments.benchmark.contenders"]
+    )
     return context
 
 

@@ -1,4 +1,4 @@
-"""The command: ``python -m strategies.check NAME|FILE [--set NAME.FIELD=VALUE]``.
+"""The command: ``headtohead check NAME|FILE [--set NAME.FIELD=VALUE]``.
 
 Exit codes: 0 everything passed; 1 some check failed; 2 there is no such strategy.
 """
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import InputError
-from strategies import build_variants
+from headtohead.core.errors import InputError
+from headtohead.strategies import build_variants
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 PLAIN_WIDTH = 110
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
     from rich.console import Console
 
-    from strategies.check.report import print_results, run_checks
+    from headtohead.strategies.check.report import print_results, run_checks
 
     torch.set_num_threads(1)  # the models are tiny; more threads only wait for each other
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = argparse.ArgumentParser(
-        prog="python -m strategies.check",
+        prog="headtohead check",
         description="Check that a strategy is what it says, on a tiny GPT: a few seconds.",
-        epilog="examples: python -m strategies.check lora@r=4    python -m strategies.check my_strategy.py",
+        epilog="examples: headtohead check lora@r=4    python -m strategies.check my_strategy.py",
     )
     parser.add_argument(
         "strategy", nargs="+", metavar="NAME|FILE", help="a strategy's name or label, or a Python file"

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.model import CONFIGS
-from core.strategy import Baseline, Prediction, Variant
-from strategies._catalogue import read_notes
-from strategies.check import formula
-from strategies.check.checks import Check, CheckFailed, Finding
+from headtohead.core.model import CONFIGS
+from headtohead.core.strategy import Baseline, Prediction, Variant
+from headtohead.strategies._catalogue import read_notes
+from headtohead.strategies.check import formula
+from headtohead.strategies.check.checks import Check, CheckFailed, Finding
 
 ROWS = 40
 WORDS = {

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.classifier import make_classifier
-from core.data import Dataset, Split
-from core.engine.forward import ReferenceForward
-from core.model import GPTConfig, GPTModel
-from core.strategy import Strategy, Variant
-from core.training import Event, Step, TrainConfig, protocol, row_loaders, train
-from core.weights import Pretrained
+from headtohead.core.classifier import make_classifier
+from headtohead.core.data import Dataset, Split
+from headtohead.core.engine.forward import ReferenceForward
+from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.strategy import Strategy, Variant
+from headtohead.core.training import Event, Step, TrainConfig, protocol, row_loaders, train
+from headtohead.core.weights import Pretrained
 
 SMALL = GPTConfig(vocab_size=211, context_length=64, emb_dim=96, n_layers=2, n_heads=4)
 N_CLASSES = 2

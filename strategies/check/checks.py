@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from core.classifier import (
+from headtohead.core.classifier import (
     ClassifierInfo,
     describe_classifier,
     load_tensors,
@@ -23,14 +23,14 @@ from core.classifier import (
     save_classifier,
     untrained_differences,
 )
-from core.engine import ALL, REFERENCE, Engine, EngineOptions
-from core.errors import InputError
-from core.model import CONFIGS, GPTModel
-from core.strategy import Strategy, count_parameters, trainable_parameters
-from core.training import TrainConfig
-from strategies._catalogue import read_notes
-from strategies.check import formula
-from strategies.check.bench import (
+from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
+from headtohead.core.errors import InputError
+from headtohead.core.model import CONFIGS, GPTModel
+from headtohead.core.strategy import Strategy, count_parameters, trainable_parameters
+from headtohead.core.training import TrainConfig
+from headtohead.strategies._catalogue import read_notes
+from headtohead.strategies.check import formula
+from headtohead.strategies.check.bench import (
     N_CLASSES,
     OVERFIT_FACTORS,
     OVERFIT_STEPS,

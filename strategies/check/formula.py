@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from core.classifier import make_classifier
-from core.model import GPTConfig, GPTModel
-from core.strategy import Strategy, count_parameters, trainable_parameters
+from headtohead.core.classifier import make_classifier
+from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.strategy import Strategy, count_parameters, trainable_parameters
 
 _OPERATORS: Mapping[type, Any] = {
     ast.Add: operator.add,

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.strategy import Baseline, Variant
-from strategies.check.baselines import BASELINE_CHECKS, BaselineBench
-from strategies.check.bench import Bench
-from strategies.check.checks import CHECKS, Check, CheckFailed, Finding
+from headtohead.core.strategy import Baseline, Variant
+from headtohead.strategies.check.baselines import BASELINE_CHECKS, BaselineBench
+from headtohead.strategies.check.bench import Bench
+from headtohead.strategies.check.checks import CHECKS, Check, CheckFailed, Finding
 
 _STYLES = {"passed": "green", "warning": "yellow", "skipped": "dim", "failed": "bold red"}
 

@@ -6,8 +6,8 @@ python -m strategies.docs --check    say whether it is up to date (exit code 1 w
 
 from collections.abc import Iterable
 
-from strategies import DEFAULT, FOLDER
-from strategies._catalogue import Entry, by_family
+from headtohead.strategies import DEFAULT, FOLDER
+from headtohead.strategies._catalogue import Entry, by_family
 
 PAGE = FOLDER / "README.md"
 MEANING = {
@@ -29,7 +29,7 @@ HEADER = """\
 compares some of them; a label such as `lora@r=4+alpha=8` sets fields. Trainable parameters are those of GPT-2 124M
 with two classes and the fields' defaults. In closed forms D is the model's width, L its number of blocks, V its
 vocabulary, P its positions, H its heads, and C the number of classes; other letters and words are fields of the
-strategy. Every strategy passes `python -m strategies.check NAME`; [CONTRIBUTING.md](../CONTRIBUTING.md) shows how to
+strategy. Every strategy passes `headtohead check NAME`; [CONTRIBUTING.md](../CONTRIBUTING.md) shows how to
 add one.
 """
 

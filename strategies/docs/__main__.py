@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from core.files import write_text_atomic
-from strategies._catalogue import read_catalogue
-from strategies.docs import PAGE, page
+from headtohead.core.files import write_text_atomic
+from headtohead.strategies._catalogue import read_catalogue
+from headtohead.strategies.docs import PAGE, page
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import strategies
-from core import classifier, model
-from core.classifier import load_classifier, main, read_info
-from core.engine import Engine, Outcome
-from core.errors import InputError
-from core.model import GPTConfig
-from core.training import TrainConfig
-from core.weights import find_pretrained
+from headtohead import strategies
+from headtohead.core import classifier, model
+from headtohead.core.classifier import load_classifier, main, read_info
+from headtohead.core.engine import Engine, Outcome
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTConfig
+from headtohead.core.training import TrainConfig
+from headtohead.core.weights import find_pretrained
 from tests import small
 
 TINY = GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
@@ -104,7 +104,7 @@ def test_errors_name_the_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 PLUGIN = '''
-from core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Strategy, unfreeze
 
 
 class Norm(Strategy):

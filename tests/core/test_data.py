@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from core.data import (
+from headtohead.core.data import (
     PAD_TOKEN_ID,
     Dataset,
     _check_every_class_is_trained,
@@ -20,10 +20,10 @@ from core.data import (
     read_split_csv,
     split_rows,
 )
-from core.errors import InputError, Unavailable
-from core.sources import DEMO_FILE
-from core.tables import LabelledText
-from core.tokenizer import gpt2_encoding
+from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.sources import DEMO_FILE
+from headtohead.core.tables import LabelledText
+from headtohead.core.tokenizer import gpt2_encoding
 from tests.paths import GOLDEN, SMS, WHY_SKIPPED
 
 SPLITS = ("train", "validation", "test")

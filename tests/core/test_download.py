@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from core import download as download_module
-from core.download import download, reachable
-from core.errors import InputError, Unavailable
+from headtohead.core import download as download_module
+from headtohead.core.download import download, reachable
+from headtohead.core.errors import InputError, Unavailable
 
 CONTENT = random.Random(0).randbytes(300_000)
 CHUNK = download_module.CHUNK_BYTES

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core import sources
-from core.errors import InputError, Unavailable
+from headtohead.core import sources
+from headtohead.core.errors import InputError, Unavailable
 
 CONTENT = b"ham\tHi\nspam\tWin!\n"
 

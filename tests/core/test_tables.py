@@ -5,8 +5,8 @@ import io
 import pandas as pd
 import pytest
 
-from core.errors import InputError
-from core.tables import read_labelled_texts
+from headtohead.core.errors import InputError
+from headtohead.core.tables import read_labelled_texts
 from tests.paths import SMS, WHY_SKIPPED
 
 

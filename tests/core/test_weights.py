@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import weights
-from core.errors import InputError, Unavailable
-from core.model import CONFIGS, GPTConfig, GPTModel
-from core.weights import DATA_FILE, INDEX_FILE, PUBLISHED_SIZES, find_pretrained
+from headtohead.core import weights
+from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.model import CONFIGS, GPTConfig, GPTModel
+from headtohead.core.weights import DATA_FILE, INDEX_FILE, PUBLISHED_SIZES, find_pretrained
 from tests.checkpoints import Variables, random_variables, write_checkpoint, write_files
 from tests.paths import ROOT, TINY_CHECKPOINT, WHY_SKIPPED
 
@@ -319,7 +319,7 @@ def test_a_failed_download_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> No
 LOAD_AGAIN = """
 import sys
 from pathlib import Path
-from core.weights import find_pretrained
+from headtohead.core.weights import find_pretrained
 pretrained = find_pretrained(None, Path(sys.argv[1]))
 pretrained.build()
 print(pretrained.sha256, "tensorflow" in sys.modules)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.files import write_text_atomic
-from experiments.record import RunRecord, run_directory, save_record, to_json
+from headtohead.core.files import write_text_atomic
+from headtohead.experiments.record import RunRecord, run_directory, save_record, to_json
 
 STEPS_PER_EPOCH, EPOCHS, BATCH_SIZE = 130, 5, 8
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.engine import Engine
-from core.engine.forward import PlannedForward
-from core.engine.products import onednn_pays, product
-from core.training import Event, Measure, Moment, Step, TrainConfig
-from experiments.benchmark import contenders, results, work, worker
-from experiments.benchmark.__main__ import main
-from experiments.benchmark.contender import Assignment, Facts, Running
-from experiments.benchmark.rounds import Measured, Measurements
-from experiments.benchmark.work import Work
-from strategies import build_variants
+from headtohead.core.engine import Engine
+from headtohead.core.engine.forward import PlannedForward
+from headtohead.core.engine.products import onednn_pays, product
+from headtohead.core.training import Event, Measure, Moment, Step, TrainConfig
+from headtohead.experiments.benchmark import contenders, results, work, worker
+from headtohead.experiments.benchmark.__main__ import main
+from headtohead.experiments.benchmark.contender import Assignment, Facts, Running
+from headtohead.experiments.benchmark.rounds import Measured, Measurements
+from headtohead.experiments.benchmark.work import Work
+from headtohead.strategies import build_variants
 from tests import small
 from tests.paths import SMS, WHY_SKIPPED
 
@@ -46,7 +46,7 @@ def test_products_count_the_same_by_either_library() -> None:
 
 @pytest.mark.skipif(not SMS.is_file(), reason=WHY_SKIPPED)
 def test_the_book_takes_650_steps_and_367_evaluation_batches(tmp_path: Path) -> None:
-    from core.data import load_dataset
+    from headtohead.core.data import load_dataset
 
     dataset = load_dataset(str(SMS), tmp_path, context_length=1024)
     counted = work.count_work(dataset, TrainConfig(), seed=123)
@@ -172,7 +172,7 @@ def test_the_books_lora_trains_as_many_numbers_as_ours(tmp_path: Path) -> None:
 
 @needs_book
 def test_a_strategy_that_the_peers_do_not_have_is_refused(tmp_path: Path) -> None:
-    from core.errors import InputError
+    from headtohead.core.errors import InputError
 
     with pytest.raises(InputError, match="the peers have no such layers"):
         _start("book", "ia3", tmp_path)

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from experiments import plots
-from experiments.plots import PLOT_FILES, Plot, draw_all
-from experiments.record import load_experiment
-from experiments.statistics import Summary, summarise
+from headtohead.experiments import plots
+from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
+from headtohead.experiments.record import load_experiment
+from headtohead.experiments.statistics import Summary, summarise
 from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import InputError
-from experiments.record import RunRecord, load_experiment, load_history, load_record, save_record
+from headtohead.core.errors import InputError
+from headtohead.experiments.record import RunRecord, load_experiment, load_history, load_record, save_record
 from tests.experiments.synthetic import FOUR, write_synthetic
 
 

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from core.errors import InputError
-from experiments import report
-from experiments.plots import Plot
-from experiments.record import load_experiment, load_record, run_directory, save_record
-from experiments.report import escape_markdown, fenced, write_report
-from experiments.statistics import summarise
-from experiments.terminal import comparison_table
-from experiments.wording import answer, listed, short_bytes, short_count, short_seconds
+from headtohead.core.errors import InputError
+from headtohead.experiments import report
+from headtohead.experiments.plots import Plot
+from headtohead.experiments.record import load_experiment, load_record, run_directory, save_record
+from headtohead.experiments.report import escape_markdown, fenced, write_report
+from headtohead.experiments.statistics import summarise
+from headtohead.experiments.terminal import comparison_table
+from headtohead.experiments.wording import answer, listed, short_bytes, short_count, short_seconds
 from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 
 NASTY = "Boom: <script>alert('x')</script> | a `tick` & more\n```\nsecond line"

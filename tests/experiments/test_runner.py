@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from core.engine import Engine
-from core.errors import InputError
-from experiments import runner
-from experiments.metrics import prediction_metrics
-from experiments.record import HISTORY_COLUMNS, load_experiment
-from experiments.spec import Experiment
+from headtohead.core.engine import Engine
+from headtohead.core.errors import InputError
+from headtohead.experiments import runner
+from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.record import HISTORY_COLUMNS, load_experiment
+from headtohead.experiments.spec import Experiment
 from tests.experiments.tiny import BIASES, FAILS, TINY, use_tiny_demo, write_messages, write_plugin
 from tests.paths import ROOT
 
@@ -52,7 +52,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     use_tiny_demo(monkeypatch, tmp_path / "cache")
     # Plots take seconds and have tests of their own.
-    monkeypatch.setattr("experiments.report.draw_all", lambda summary: [])
+    monkeypatch.setattr("headtohead.experiments.report.draw_all", lambda summary: [])
     experiment = Experiment(
         strategies=("head", "last_block"),
         model="demo",
@@ -177,8 +177,8 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
     body = FAILS.replace('raise RuntimeError("this strategy always fails")', kill)
     plugin = write_plugin(bench.folder / "elsewhere", "dies", body)
     code = (
-        "import sys, run_all; from core import model;"
-        f"model.CONFIGS['demo'] = model.{TINY!r}; sys.exit(run_all.main(sys.argv[1:]))"
+        "import sys; from headtohead.core import model; from headtohead.experiments import command_line;"
+        f"model.CONFIGS['demo'] = model.{TINY!r}; sys.exit(command_line.main(sys.argv[1:]))"
     )
     argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.experiment.data,
             "--epochs", "1", "--device", "cpu", "--name", "tiny",

@@ -7,15 +7,23 @@ from typing import Any, cast
 
 import pytest
 
-from core.data import Dataset
-from core.engine import REFERENCE, EngineOptions
-from core.errors import InputError
-from core.model import CONFIGS
-from core.strategy import Variant
-from core.training import TrainConfig
-from core.weights import Pretrained
-from experiments.spec import MODELS, PRESETS, Experiment, parse_seeds, run_id, safe_name, strategy_labels
-from strategies import DEFAULT, build_variants
+from headtohead.core.data import Dataset
+from headtohead.core.engine import REFERENCE, EngineOptions
+from headtohead.core.errors import InputError
+from headtohead.core.model import CONFIGS
+from headtohead.core.strategy import Variant
+from headtohead.core.training import TrainConfig
+from headtohead.core.weights import Pretrained
+from headtohead.experiments.spec import (
+    MODELS,
+    PRESETS,
+    Experiment,
+    parse_seeds,
+    run_id,
+    safe_name,
+    strategy_labels,
+)
+from headtohead.strategies import DEFAULT, build_variants
 
 DATASET = cast(Dataset, SimpleNamespace(sha256="d" * 64, max_length=120))
 PRETRAINED = Pretrained("124M", CONFIGS["124M"], "w" * 64, None, "nowhere", False)

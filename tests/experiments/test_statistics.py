@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.record import load_experiment, load_record, run_directory, save_record
-from experiments.statistics import (
+from headtohead.experiments.record import load_experiment, load_record, run_directory, save_record
+from headtohead.experiments.statistics import (
     Spread,
     Summary,
     accuracy_interval,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core import model
+from headtohead.core import model
 
 TINY = model.GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
 
@@ -15,7 +15,7 @@ BIASES = '''\
 from dataclasses import dataclass
 from typing import ClassVar
 
-from core.strategy import Strategy
+from headtohead.core.strategy import Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Biases(Strategy):
 '''
 
 FAILS = '''\
-from core.strategy import Strategy
+from headtohead.core.strategy import Strategy
 
 
 class Fails(Strategy):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.console import print_catalogue
-from strategies import discover
-from strategies._catalogue import read_catalogue, read_entry, read_notes
+from headtohead.experiments.console import print_catalogue
+from headtohead.strategies import discover
+from headtohead.strategies._catalogue import read_catalogue, read_entry, read_notes
 from tests.paths import ROOT
 
 
@@ -34,9 +34,9 @@ def test_every_strategy_file_is_listed_and_readable() -> None:
 
 @pytest.mark.parametrize("name", ["head", "last_block", "all_layers", "lora"])
 def test_what_is_read_is_what_the_class_says(name: str) -> None:
-    from core.strategy import load_module
+    from headtohead.core.strategy import load_module
 
-    strategy_class = load_module(f"strategies.{name}")
+    strategy_class = load_module(f"headtohead.strategies.{name}")
     entry = read_entry(discover()[name])
     assert entry.trains == strategy_class.describe()
     assert entry.family == strategy_class.family
@@ -48,7 +48,7 @@ def test_what_is_read_is_what_the_class_says(name: str) -> None:
 def test_an_inherited_strategy_inherits_fields_and_family(tmp_path: Path) -> None:
     path = plugin(
         tmp_path,
-        "from strategies.lora import Lora\n\nclass Small(Lora):\n    '''Small LoRA.'''\n    r: int = 2\n",
+        "from headtohead.strategies.lora import Lora\n\nclass Small(Lora):\n    '''Small LoRA.'''\n    r: int = 2\n",
     )
     entry = read_entry(path)
     assert (entry.family, entry.learning_rate, entry.fields["r"], entry.at_124m) == (
@@ -78,9 +78,7 @@ def test_an_unreadable_file_is_a_row_not_a_crash(tmp_path: Path, body: str | Non
 
 
 def test_a_plugin_that_would_fail_when_imported_is_listed(tmp_path: Path) -> None:
-    body = (
-        "from core.strategy import Strategy\nraise RuntimeError\n\nclass Mine(Strategy):\n    '''Biases.'''\n"
-    )
+    body = "from headtohead.core.strategy import Strategy\nraise OSError\nclass Mine(Strategy):\n    '''Biases.'''"
     assert "Biases." in rendered([plugin(tmp_path, body)])
 
 
@@ -92,7 +90,7 @@ def test_the_table_names_everything_that_is_asked_of_it() -> None:
 
 def test_reading_the_catalogue_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from strategies._catalogue import read_catalogue; read_catalogue();"
+        "import sys; from headtohead.strategies._catalogue import read_catalogue; read_catalogue();"
         "print([m for m in ('torch', 'pandas', 'peft') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -7,20 +7,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from core.strategy import Variant
-from strategies import build_variants
-from strategies.check import formula
-from strategies.check.__main__ import main
-from strategies.check.bench import SMALL
-from strategies.check.report import bench_and_checks, print_results, run_check, run_checks
-from strategies.lora import Lora
+from headtohead.core.strategy import Variant
+from headtohead.strategies import build_variants
+from headtohead.strategies.check import formula
+from headtohead.strategies.check.__main__ import main
+from headtohead.strategies.check.bench import SMALL
+from headtohead.strategies.check.report import bench_and_checks, print_results, run_check, run_checks
+from headtohead.strategies.lora import Lora
 
 HEADER = """
 from dataclasses import dataclass, field
 from typing import ClassVar
 import torch
 from torch import nn
-from core.strategy import Baseline, LowRank, Prediction, Strategy, unfreeze
+from headtohead.core.strategy import Baseline, LowRank, Prediction, Strategy, unfreeze
 
 class Added(nn.Module):
     def __init__(self, linear, start=0.0):

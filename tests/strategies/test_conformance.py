@@ -1,6 +1,6 @@
 """Every strategy and every listed variant passes every check: a new file is tested by existing.
 
-The checks themselves are in strategies/check, so that ``python -m strategies.check NAME`` runs the same ones.
+The checks themselves are in strategies/check, so that ``headtohead check NAME`` runs the same ones.
 """
 
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from core.model import CONFIGS
-from core.strategy import Baseline
-from strategies import build_variants, discover
-from strategies.check import formula
-from strategies.check.baselines import BASELINE_CHECKS, BaselineBench
-from strategies.check.bench import Bench
-from strategies.check.checks import CHECKS, Check, count_as_stated
-from strategies.check.report import bench_and_checks, run_check
+from headtohead.core.model import CONFIGS
+from headtohead.core.strategy import Baseline
+from headtohead.strategies import build_variants, discover
+from headtohead.strategies.check import formula
+from headtohead.strategies.check.baselines import BASELINE_CHECKS, BaselineBench
+from headtohead.strategies.check.bench import Bench
+from headtohead.strategies.check.checks import CHECKS, Check, count_as_stated
+from headtohead.strategies.check.report import bench_and_checks, run_check
 
 VARIANTS = (
     "lora@r=4+alpha=8",

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from strategies import discover
-from strategies._catalogue import FAMILIES, Entry, read_catalogue
-from strategies.docs import DETAILS, MEANING, PAGE, page
-from strategies.docs.__main__ import main
+from headtohead.strategies import discover
+from headtohead.strategies._catalogue import FAMILIES, Entry, read_catalogue
+from headtohead.strategies.docs import DETAILS, MEANING, PAGE, page
+from headtohead.strategies.docs.__main__ import main
 from tests.paths import ROOT
 
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -23,7 +23,7 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_an_outdated_page_is_found_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strategies.docs.__main__.PAGE", tmp_path / "README.md")
+    monkeypatch.setattr("headtohead.strategies.docs.__main__.PAGE", tmp_path / "README.md")
     assert main(["--check"]) == 1
     assert main([]) == 0
     assert main(["--check"]) == 0
@@ -45,7 +45,7 @@ def test_an_unreadable_file_is_on_the_page() -> None:
 
 def test_writing_the_page_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from strategies.docs.__main__ import main; main(['--check']);"
+        "import sys; from headtohead.strategies.docs.__main__ import main; main(['--check']);"
         "print([m for m in ('torch', 'pandas', 'peft') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -61,13 +61,13 @@ def test_a_strategy_in_five_minutes(tmp_path: Path) -> None:
     assert len(commands) == 2 and len(code.splitlines()) < 35
     checkout = tmp_path / "headtohead"
     checkout.mkdir()
-    for item in ("core", "strategies", "experiments", "run_all.py"):
-        copy = shutil.copytree if (ROOT / item).is_dir() else shutil.copy
-        copy(ROOT / item, checkout / item)
+    shutil.copy(ROOT / "run_all.py", checkout)
     (checkout / name).write_text(code, encoding="utf-8")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
-    (tmp_path / "bin" / "python").chmod(0o755)
+    for name, arguments in {"python": "", "headtohead": " -m headtohead.experiments.command_line"}.items():
+        path = tmp_path / "bin" / name
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}"{arguments} "$@"\n', encoding="utf-8")
+        path.chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",

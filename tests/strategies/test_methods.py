@@ -5,21 +5,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.classifier import make_classifier
-from core.errors import InputError
-from core.model import CONFIGS, GPTConfig, GPTModel
-from core.strategy import Strategy
-from strategies.bottleneck import Adapted
-from strategies.check import formula
-from strategies.check.bench import SMALL, small_dataset, small_gpt
-from strategies.linear_probe_closed_form import LinearProbeClosedForm
-from strategies.lora_book import LoraBook, LoRALayer
-from strategies.majority import Majority
-from strategies.parallel_adapter import Narrowed, ParallelAdapter, Widened
-from strategies.prefix_tuning import PrefixTuning
-from strategies.prompt_tuning import PromptTuning
-from strategies.side_tuning import SideTuning
-from strategies.tfidf_logreg import TfidfLogreg
+from headtohead.core.classifier import make_classifier
+from headtohead.core.errors import InputError
+from headtohead.core.model import CONFIGS, GPTConfig, GPTModel
+from headtohead.core.strategy import Strategy
+from headtohead.strategies.bottleneck import Adapted
+from headtohead.strategies.check import formula
+from headtohead.strategies.check.bench import SMALL, small_dataset, small_gpt
+from headtohead.strategies.linear_probe_closed_form import LinearProbeClosedForm
+from headtohead.strategies.lora_book import LoraBook, LoRALayer
+from headtohead.strategies.majority import Majority
+from headtohead.strategies.parallel_adapter import Narrowed, ParallelAdapter, Widened
+from headtohead.strategies.prefix_tuning import PrefixTuning
+from headtohead.strategies.prompt_tuning import PromptTuning
+from headtohead.strategies.side_tuning import SideTuning
+from headtohead.strategies.tfidf_logreg import TfidfLogreg
 
 
 def applied(strategy: Strategy) -> GPTModel:

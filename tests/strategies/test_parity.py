@@ -10,12 +10,12 @@ from typing import Literal
 
 import pytest
 
-import strategies
-from core.engine import ALL, REFERENCE, Engine, EngineOptions, Outcome
-from core.engine.plan import Plan, derive
-from core.strategy import Strategy, Variant
-from core.training import TrainConfig
-from core.weights import Pretrained, find_pretrained
+from headtohead import strategies
+from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions, Outcome
+from headtohead.core.engine.plan import Plan, derive
+from headtohead.core.strategy import Strategy, Variant
+from headtohead.core.training import TrainConfig
+from headtohead.core.weights import Pretrained, find_pretrained
 from tests import small
 from tests.core.engine.test_parity import PLANS, assert_same_numbers
 from tests.paths import TINY_CHECKPOINT, WHY_SKIPPED
@@ -40,7 +40,7 @@ def run(pretrained: Pretrained, variant: Variant, plan: Plan, position: Position
 
 def different_plans(pretrained: Pretrained, strategy: Strategy) -> dict[Plan, Plan]:
     """What is allowed -> for each plan that comes of it, one of those that give it."""
-    from core.classifier import rebuild
+    from headtohead.core.classifier import rebuild
 
     model = rebuild(pretrained, strategy, 2, seed=0)
     updates = strategy.low_rank(model)

@@ -9,12 +9,12 @@ from peft import AdaLoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from core.classifier import make_classifier
-from core.errors import InputError
-from core.model import GPTConfig, GPTModel
-from core.strategy import Strategy, trainable_parameters
-from strategies import build_variants
-from strategies.peft import try_all
+from headtohead.core.classifier import make_classifier
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.strategy import Strategy, trainable_parameters
+from headtohead.strategies import build_variants
+from headtohead.strategies.peft import try_all
 
 CONFIG = GPTConfig(vocab_size=64, context_length=16, emb_dim=32, n_layers=3, n_heads=4)
 TOKENS = torch.arange(24).reshape(2, 12)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from core.classifier import make_classifier
-from core.errors import InputError
-from core.model import GPTConfig, GPTModel
-from core.strategy import Strategy
-from strategies import build_variants
+from headtohead.core.classifier import make_classifier
+from headtohead.core.errors import InputError
+from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.strategy import Strategy
+from headtohead.strategies import build_variants
 
 CONFIG = GPTConfig(vocab_size=32, context_length=8, emb_dim=16, n_layers=4, n_heads=2)
 

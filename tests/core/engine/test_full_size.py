@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import strategies
-from core.engine import Engine, Job
-from core.model import CONFIGS
-from core.training import TrainConfig, protocol, row_loaders
-from core.weights import Pretrained, find_pretrained
+from headtohead import strategies
+from headtohead.core.engine import Engine, Job
+from headtohead.core.model import CONFIGS
+from headtohead.core.training import TrainConfig, protocol, row_loaders
+from headtohead.core.weights import Pretrained, find_pretrained
 from tests import small
 from tests.checkpoints import write_checkpoint
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.engine.linear import FEW, SharedInput
-from core.strategy import LowRank
+from headtohead.core.engine.linear import FEW, SharedInput
+from headtohead.core.strategy import LowRank
 
 D, E, R = 32, 24, 4
 FEW_TOKENS = FEW * D // R

@@ -6,11 +6,11 @@ from typing import Literal
 
 import pytest
 
-import strategies
-from core.engine import Engine, EngineOptions, Outcome
-from core.engine.plan import ALL, REFERENCE, Plan
-from core.errors import InputError
-from core.training import TrainConfig
+from headtohead import strategies
+from headtohead.core.engine import Engine, EngineOptions, Outcome
+from headtohead.core.engine.plan import ALL, REFERENCE, Plan
+from headtohead.core.errors import InputError
+from headtohead.core.training import TrainConfig
 from tests import small
 
 PLANS = {

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from core.classifier import make_classifier
-from core.engine.plan import ALL, derive, in_words
-from core.engine.sequences import distinct_sequences
-from core.model import GPTModel
-from core.strategy import Strategy, unfreeze
-from core.training import TrainConfig
+from headtohead.core.classifier import make_classifier
+from headtohead.core.engine.plan import ALL, derive, in_words
+from headtohead.core.engine.sequences import distinct_sequences
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.training import TrainConfig
 from tests import small
 
 L = small.CONFIG.n_layers

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import strategies
-from core.engine import Engine, EngineOptions
-from core.engine.prefix import HIDDEN, PrefixCache
-from core.engine.sequences import distinct_sequences
-from core.model import GPTModel
-from core.training import TrainConfig
+from headtohead import strategies
+from headtohead.core.engine import Engine, EngineOptions
+from headtohead.core.engine.prefix import HIDDEN, PrefixCache
+from headtohead.core.engine.sequences import distinct_sequences
+from headtohead.core.model import GPTModel
+from headtohead.core.training import TrainConfig
 from tests import small
 
 SEQUENCES = distinct_sequences(small.dataset(), TrainConfig())

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.engine import fit
-from core.engine.plan import ALL, REFERENCE
-from core.engine.products import FEW_ROWS, linear
+from headtohead.core.engine import fit
+from headtohead.core.engine.plan import ALL, REFERENCE
+from headtohead.core.engine.products import FEW_ROWS, linear
 from tests.core.engine.test_parity import CONFIG, assert_same_numbers, run
 
 pytestmark = pytest.mark.skipif(

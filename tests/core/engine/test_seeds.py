@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-import strategies
-from core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups
-from core.errors import TrainingError
-from core.training import Progress
+from headtohead import strategies
+from headtohead.core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups
+from headtohead.core.errors import TrainingError
+from headtohead.core.training import Progress
 from tests import small
 from tests.core.engine.test_parity import CONFIG, assert_same_numbers
 

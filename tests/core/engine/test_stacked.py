@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import strategies
-from core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups, seeds, stacked
-from core.engine.plan import ALL, Plan
-from core.engine.seeds import Way, way_of
-from core.engine.stacked import Stack, fit_stacked
-from core.engine.tail import Tail
-from core.errors import TrainingError
-from core.model import GPTModel
-from core.strategy import Strategy, Variant
-from core.training import Progress
+from headtohead import strategies
+from headtohead.core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups, seeds, stacked
+from headtohead.core.engine.plan import ALL, Plan
+from headtohead.core.engine.seeds import Way, way_of
+from headtohead.core.engine.stacked import Stack, fit_stacked
+from headtohead.core.engine.tail import Tail
+from headtohead.core.errors import TrainingError
+from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Strategy, Variant
+from headtohead.core.training import Progress
 from tests import small
 from tests.core.engine.test_parity import CONFIG, assert_same_numbers
 

@@ -1,0 +1,1 @@
+"""headtohead: which finetuning strategy of GPT-2 to take, with evidence."""
