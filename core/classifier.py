@@ -21,10 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from headtohead.core.config import CONFIGS
 from headtohead.core.data import encode_texts
 from headtohead.core.errors import InputError
 from headtohead.core.files import atomic_directory, sha256_of
-from headtohead.core.model import CONFIGS, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Method, Strategy, Variant, freeze, load_module, unfreeze
 from headtohead.core.strategy import load_file as load_plugin
 from headtohead.core.weights import Pretrained, find_pretrained

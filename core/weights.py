@@ -23,13 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL, PUBLISHED_SIZES, VOCABULARY, GPTConfig
 from headtohead.core.download import download as download_file
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.files import cache_dir, sha256_of, write_text_atomic
-from headtohead.core.model import CONFIGS, GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 
-DEFAULT_MODEL = "124M"
-PUBLISHED_SIZES = ("124M", "355M", "774M", "1558M")
 SOURCES = (
     "https://openaipublic.blob.core.windows.net/gpt-2/models",
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2",
@@ -46,7 +45,6 @@ HPARAMS = {
     "n_layer": "n_layers",
     "n_head": "n_heads",
 }
-TOKENIZER_SIZE = 50257
 CONVERSION_VERSION = 1  # part of the cache key: raise it when the converted file changes
 PIECE_BYTES = 4 * 1024 * 1024
 DEMO_SEED = 20190214
@@ -132,7 +130,7 @@ def find_pretrained(model: str | None, weights_dir: Path | None, *, download: bo
     """
     if model is not None and model not in CONFIGS:
         raise InputError(f"model {model!r} is unknown; choose one of {', '.join(CONFIGS)}")
-    if model == "demo":
+    if model == DEMO_MODEL:
         if weights_dir is not None:
             raise InputError(f"the demo model reads no weights; leave out either it or {weights_dir}")
         return _demo()
@@ -447,9 +445,9 @@ def _read_hparams(path: Path) -> GPTConfig:
         raise InputError(f"{path} holds no JSON object; it must give {', '.join(HPARAMS)}")
     for key in HPARAMS:
         _check_positive(path, key, values.get(key))
-    if values["n_vocab"] < TOKENIZER_SIZE:
+    if values["n_vocab"] < VOCABULARY:
         raise InputError(
-            f"{path}: n_vocab is {values['n_vocab']}, but GPT-2's tokenizer has {TOKENIZER_SIZE} tokens"
+            f"{path}: n_vocab is {values['n_vocab']}, but GPT-2's tokenizer has {VOCABULARY} tokens"
         )
     try:
         return GPTConfig(**{field: values[key] for key, field in HPARAMS.items()})
@@ -468,9 +466,9 @@ def _check_positive(path: Path, key: str, value: object) -> None:
 
 
 def _demo() -> Pretrained:
-    config = CONFIGS["demo"]
+    config = CONFIGS[DEMO_MODEL]
     source = "DEMO: a small GPT with random weights, generated on this machine; nothing was pretrained"
-    return Pretrained("demo", config, tensors_sha256(_demo_tensors(config)), None, source, is_demo=True)
+    return Pretrained(DEMO_MODEL, config, tensors_sha256(_demo_tensors(config)), None, source, is_demo=True)
 
 
 def _demo_tensors(config: GPTConfig) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from headtohead.core.config import CONFIGS
 from headtohead.core.errors import InputError
 from headtohead.core.files import sha256_of
 from headtohead.strategies import DEFAULT, did_you_mean, discover, split_labels
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
     from headtohead.core.weights import Pretrained
 
-MODELS = ("124M", "355M", "774M", "1558M", "demo")  # the names of core.model.CONFIGS, which needs torch
 Position = Literal["last", "last_real"]
 Precision = Literal["fp32", "tf32", "bf16"]
 # The chapter's protocol; a flag that is given overrides its one value.
@@ -79,8 +79,8 @@ class Experiment:
             value = getattr(self, flag)
             if value is not None and value < 1:
                 raise InputError(f"--{flag.replace('_', '-')} {value}: must be 1 or more")
-        if self.model is not None and self.model not in MODELS:
-            raise InputError(f"--model {self.model}: no such model; {did_you_mean(self.model, MODELS)}")
+        if self.model is not None and self.model not in CONFIGS:
+            raise InputError(f"--model {self.model}: no such model; {did_you_mean(self.model, CONFIGS)}")
         if self.model == "demo" and self.weights_dir is not None:
             raise InputError(f"--model demo has its own weights; leave out --weights-dir {self.weights_dir}")
         if self.position not in get_args(Position):

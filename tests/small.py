@@ -6,8 +6,9 @@ from functools import lru_cache
 import torch
 
 from headtohead.core import sources
+from headtohead.core.config import GPTConfig
 from headtohead.core.data import Dataset, Split, encode_texts
-from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.weights import Pretrained
 
 CONFIG = GPTConfig(vocab_size=50257, context_length=64, emb_dim=32, n_layers=3, n_heads=4)

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headtohead.core import data, weights
+from headtohead.core.config import CONFIGS, DEFAULT_MODEL
 from headtohead.core.data import Dataset
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.model import CONFIGS, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.training import TrainConfig
 from headtohead.core.weights import Pretrained
 from headtohead.experiments.benchmark.rounds import GEMM, Measurements, Settings
@@ -46,7 +47,7 @@ def find_weights(model: str | None, weights_dir: Path | None, folder: Path) -> P
     """
     if weights_dir is not None or model == "demo":
         return weights.find_pretrained(model, weights_dir, download=False)
-    name = model or weights.DEFAULT_MODEL
+    name = model or DEFAULT_MODEL
     if name not in CONFIGS:
         raise InputError(f"model {name!r} is unknown; choose one of {', '.join(CONFIGS)}")
     tensors, generator = {}, torch.Generator().manual_seed(0)

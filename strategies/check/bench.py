@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from headtohead.core.classifier import make_classifier
+from headtohead.core.config import GPTConfig
 from headtohead.core.data import Dataset, Split
 from headtohead.core.engine.forward import ReferenceForward
-from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import Event, Step, TrainConfig, protocol, row_loaders, train
 from headtohead.core.weights import Pretrained

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from headtohead.core import weights
+from headtohead.core.config import CONFIGS, PUBLISHED_SIZES, GPTConfig
 from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.model import CONFIGS, GPTConfig, GPTModel
-from headtohead.core.weights import DATA_FILE, INDEX_FILE, PUBLISHED_SIZES, find_pretrained
+from headtohead.core.model import GPTModel
+from headtohead.core.weights import DATA_FILE, INDEX_FILE, find_pretrained
 from tests.checkpoints import Variables, random_variables, write_checkpoint, write_files
 from tests.paths import ROOT, TINY_CHECKPOINT, WHY_SKIPPED
 

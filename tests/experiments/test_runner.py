@@ -177,8 +177,8 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
     body = FAILS.replace('raise RuntimeError("this strategy always fails")', kill)
     plugin = write_plugin(bench.folder / "elsewhere", "dies", body)
     code = (
-        "import sys; from headtohead.core import model; from headtohead.experiments import command_line;"
-        f"model.CONFIGS['demo'] = model.{TINY!r}; sys.exit(command_line.main(sys.argv[1:]))"
+        "import sys; from headtohead.core import config; from headtohead.experiments import command_line;"
+        f"config.CONFIGS['demo'] = config.{TINY!r}; sys.exit(command_line.main(sys.argv[1:]))"
     )
     argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.experiment.data,
             "--epochs", "1", "--device", "cpu", "--name", "tiny",

@@ -7,15 +7,14 @@ from typing import Any, cast
 
 import pytest
 
+from headtohead.core.config import CONFIGS
 from headtohead.core.data import Dataset
 from headtohead.core.engine import REFERENCE, EngineOptions
 from headtohead.core.errors import InputError
-from headtohead.core.model import CONFIGS
 from headtohead.core.strategy import Variant
 from headtohead.core.training import TrainConfig
 from headtohead.core.weights import Pretrained
 from headtohead.experiments.spec import (
-    MODELS,
     PRESETS,
     Experiment,
     parse_seeds,
@@ -50,10 +49,6 @@ def test_the_defaults_are_the_books() -> None:
     assert all(
         book[name] == getattr(experiment, name) for name in ("epochs", "batch_size", "position", "balance")
     )
-
-
-def test_the_model_names_are_those_of_the_model() -> None:
-    assert set(MODELS) == set(CONFIGS)
 
 
 def test_seeds_keep_their_order() -> None:

@@ -10,8 +10,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from headtohead.core.classifier import make_classifier
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
-from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, trainable_parameters
 from headtohead.strategies import build_variants
 from headtohead.strategies.peft import try_all
