@@ -9,11 +9,13 @@ class InputError(ValueError):
     """Bad input from the user: one sentence with the value, what is allowed and the fix (exit code 2).
 
     Whatever it was made from, its text is one line that a terminal prints as it stands: control characters,
-    line breaks and what else does not print appear as escapes such as ``\\x1b``.
+    line breaks and what else does not print appear as escapes such as ``\\x1b``, and a text of more than
+    :data:`LONGEST` characters loses its middle.
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class Unavailable(InputError):
