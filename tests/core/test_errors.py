@@ -48,4 +48,4 @@ def test_shown_is_what_python_writes():
 
 def test_shown_of_deep_nesting():
     deep = json.loads("[" * 500 + "]" * 500)
-    assert shown(deep) == "[[...]]"
+    assert shown(deep) == "[[[...]]]"
