@@ -8,7 +8,7 @@ import queue
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,7 +249,7 @@ def _request_rest(url: str, part: Path, limits: Limits, report: Report) -> None:
         raise requests.exceptions.ChunkedEncodingError(f"{have} of {expected} bytes")
 
 
-def _receive(url: str, headers: Mapping[str, str]) -> Iterator[tuple[requests.Response, bytes]]:
+def _receive(url: str, headers: Mapping[str, str]) -> Generator[tuple[requests.Response, bytes], None, None]:
     """The reply to a GET with an empty chunk once its headers are there, then with each chunk of its body.
 
     A timeout of the library is one for each read from the socket, so a byte now and then keeps it waiting for

@@ -309,9 +309,9 @@ def test_all_servers_are_asked_at_once(target, silent_server):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         other = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
         started = time.monotonic()
-        with pytest.raises(Unavailable, match="no answer within.* no answer within"):
+        with pytest.raises(Unavailable, match=r"no answer within.*no answer within"):
             fetch(target, silent_server, other)
-        assert time.monotonic() - started < 0.95  # not one after the other
+        assert time.monotonic() - started < 0.98  # not one after the other
 
 
 def test_a_name_lookup_that_hangs_does_not_hold_up(target, monkeypatch):

@@ -24,7 +24,7 @@ class Facts:
     rest: dict[str, Any] = field(default_factory=dict)
 
 
-GOOD = {"name": "x", "count": 3, "rate": 2, "on": False, "kind": "b", "note": "y", "parts": ["p"],
+GOOD: dict[str, Any] = {"name": "x", "count": 3, "rate": 2, "on": False, "kind": "b", "note": "y", "parts": ["p"],
         "table": [[1, 2]], "counts": {"k": 1}, "rest": {"z": [None]}}  # fmt: skip
 
 

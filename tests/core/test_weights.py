@@ -18,7 +18,7 @@ from headtohead.core import weights
 from headtohead.core.config import CONFIGS, PUBLISHED_SIZES, GPTConfig
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.model import GPTModel
-from headtohead.core.weights import Pretrained, Wanted, find_pretrained, openai
+from headtohead.core.weights import Pretrained, Wanted, converted, find_pretrained, openai
 from headtohead.core.weights.openai import DATA_FILE, INDEX_FILE
 from headtohead.core.weights.pretrained import tensors_sha256
 from headtohead.core.weights.random import random_pretrained
@@ -351,10 +351,10 @@ print(pretrained.sha256, "tensorflow" in sys.modules)
 
 
 def test_the_next_process_needs_no_tensorflow(checkpoint: Path) -> None:
-    converted = find_pretrained(None, checkpoint)
+    first = find_pretrained(None, checkpoint)
     command = [sys.executable, "-c", LOAD_AGAIN, str(checkpoint)]
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert again.stdout.split() == [converted.sha256, "False"]
+    assert again.stdout.split() == [first.sha256, "False"]
     assert again.stderr == ""
 
 
@@ -386,11 +386,11 @@ def truncate(path: Path) -> None:
 def test_a_damaged_copy_repairs_itself(
     checkpoint: Path, cache: Path, damage: Callable[[Path], object], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    converted = find_pretrained(None, checkpoint)
+    first = find_pretrained(None, checkpoint)
     intact = cached_file(cache).read_bytes()
     capfd.readouterr()
     damage(cached_file(cache))
-    assert find_pretrained(None, checkpoint) == converted
+    assert find_pretrained(None, checkpoint) == first
     assert capfd.readouterr().err.count("is damaged: converting") == 1
     assert cached_file(cache).read_bytes() == intact
     find_pretrained(None, checkpoint).build()
@@ -511,8 +511,8 @@ def test_random_weights_are_their_seed_and_shape() -> None:
 @pytest.mark.slow
 def test_124m_loads_from_the_cache_in_under_a_second(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "124M", CONFIGS["124M"])
-    converted = find_pretrained("124M", tmp_path)
-    assert (converted.name, (folder / DATA_FILE).stat().st_size) == ("124M", 497_759_232)
+    found = find_pretrained("124M", tmp_path)
+    assert (found.name, (folder / DATA_FILE).stat().st_size) == ("124M", 497_759_232)
     seconds = []
     for _ in range(3):  # the best of three: other programs share the machine
         converted._fingerprint_once.cache_clear()
