@@ -1,8 +1,9 @@
 """The distinct messages of a data set and how a batch of them lies in memory.
 
 A sequence holds the tokens that can matter (``core.readout``): read at the last position it has the full padded
-length; read at the last real token it is as long as its message, and a batch holds no padding at all. The same padded message occurs several times in real data (7 % of
-the SMS messages), so hidden states and evaluations are computed once per distinct sequence.
+length; read at the last real token it is as long as its message, and a batch holds no padding at all. The same
+padded message occurs several times in real data (7 % of the SMS messages), so hidden states and evaluations are
+computed once per distinct sequence.
 Shapes: U distinct sequences, B of them in a batch, n their tokens together, T the longest of the batch.
 """
 
