@@ -27,7 +27,7 @@ from headtohead.experiments.spec import (
 from headtohead.strategies import DEFAULT, build_variants, discover
 
 DATASET = cast(Dataset, SimpleNamespace(sha256="d" * 64, max_length=120))
-PRETRAINED = Pretrained("124M", CONFIGS["124M"], "w" * 64, None, "nowhere", False)
+PRETRAINED = Pretrained("124M", CONFIGS["124M"], "w" * 64, "nowhere", read=dict)
 
 
 def identity(variant: Variant | None = None, **changes: Any) -> str:
