@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
+TRACEBACK_FILE = "traceback.txt"  # of a failed run
 EXPERIMENT_FILE = "experiment.json"
 HISTORY_COLUMNS = (
     "step", "epoch", "examples_seen", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy",

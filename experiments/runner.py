@@ -36,17 +36,19 @@ from headtohead.experiments.record import (
     HISTORY_FILE,
     RECORD_FILE,
     SCHEMA_VERSION,
+    TRACEBACK_FILE,
     RunRecord,
+    load_experiment,
     load_record,
     run_directory,
     save_record,
     to_json,
 )
 from headtohead.experiments.spec import Experiment, check_name, run_id, safe_name
+from headtohead.experiments.statistics import Summary, summarise
 from headtohead.experiments.wording import plural
 from headtohead.strategies import build_variants
 
-TRACEBACK_FILE = "traceback.txt"
 LOCK_FILE = ".lock"
 
 
@@ -127,7 +129,7 @@ def report_again(results_dir: Path, name: str | None, console: Console) -> None:
     check_name(name)
     if name not in existing:
         raise InputError(f"--report-only: {results_dir / name} holds no experiment; {listed}")
-    _report(results_dir / name, console, failed={}, seconds=None)
+    _report(summarise(load_experiment(results_dir / name)), console, seconds=None)
 
 
 def _engine_options(experiment: Experiment) -> EngineOptions:
@@ -433,26 +435,17 @@ def _now() -> str:
 
 def _finish(plan: Plan, console: Console, interrupted: bool, started: float) -> Result:
     """Write and show the report of what is finished, and say what is not."""
-    records = [
-        load_record(folder)
-        for folder in (run_directory(plan.directory, each.run_id) for each in plan.runs)
-        if (folder / RECORD_FILE).is_file()
-    ]
-    failed = {
-        f"{record.label}, seed {record.seed}": run_directory(plan.directory, record.run_id) / TRACEBACK_FILE
-        for record in records
-        if not record.ok
-    }
-    if records:
-        _report(plan.directory, console, failed, time.perf_counter() - started)
+    summary = summarise(load_experiment(plan.directory))
+    finished = len(summary.experiment.records)
+    if finished:
+        _report(summary, console, time.perf_counter() - started)
     if interrupted:
-        kept = f"{len(records)} of {len(plan.runs)} runs are finished and kept"
+        kept = f"{finished} of {len(plan.runs)} runs are finished and kept"
         console.print(f"Interrupted: {kept}; the same command continues.", style="bold yellow")
-    return Result(plan.directory, len(failed), interrupted)
+    return Result(plan.directory, len(summary.failed), interrupted)
 
 
-def _report(directory: Path, console: Console, failed: dict[str, Path], seconds: float | None) -> None:
+def _report(summary: Summary, console: Console, seconds: float | None) -> None:
     from headtohead.experiments.report import write_report
 
-    paths = write_report(directory)
-    display.print_end(console, directory, paths, failed, seconds)
+    display.print_end(console, summary, write_report(summary), seconds)
