@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headtohead.experiments.record import RunRecord
     from headtohead.experiments.statistics import Summary
 
+READABLE = 110  # columns that a paragraph takes at most
 PLAIN_LINE_SECONDS = 30.0  # between two lines about a run where there is no terminal to draw a bar in
 
 
@@ -213,19 +214,33 @@ def _outcome_line(number: str, title: str, record: "RunRecord") -> Text:
 # --- after the last run ----------------------------------------------------------------------------------------
 
 
-def print_end(console: Console, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
-    """The comparison table, failed runs with their traceback files, where the report lies, and the time taken."""
+def print_end(
+    console: Console,
+    summary: "Summary",
+    paths: Mapping[str, Path],
+    seconds: float | None,
+) -> None:
+    """The comparison and its answer, failed runs with their traceback files, where the report lies, the time taken."""
     from headtohead.experiments.record import TRACEBACK_FILE, run_directory
-    from headtohead.experiments.terminal import comparison_table
-    from headtohead.experiments.wording import short_seconds
+    from headtohead.experiments.terminal import ComparisonTable, visible
+    from headtohead.experiments.wording import answer, short_seconds
 
     directory = summary.experiment.directory
     console.print()
-    console.print(comparison_table(summary))
+    console.print(ComparisonTable(summary))
+    console.print()
+    first, *rest = answer(summary)
+    console.print(
+        Text(visible(first), style="bold").append(" ".join(["", *map(visible, rest)]), style="not bold"),
+        width=min(console.width, READABLE),
+    )
     console.print()
     for run in summary.failed:
         path = run_directory(directory, run.run_id) / TRACEBACK_FILE
-        console.print(Text(f"failed: {run.label}, seed {run.seed}; its traceback is in {path}", style="red"))
+        if path.is_file():
+            console.print(
+                Text(f"{run.label}, seed {run.seed}, failed: its traceback is in {path}", style="red")
+            )
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
