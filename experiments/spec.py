@@ -4,8 +4,8 @@ Every setting is declared once, here, with its flag (:mod:`headtohead.experiment
 so that a mistake in a flag is answered at once.
 """
 
-import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -380,8 +380,12 @@ def check_folder(name: str, path: Path) -> None:
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise InputError(f"{name} {path}: {existing} is a file; name a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{name} {path}: {existing} cannot be written; name another folder")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(
+            f"{name} {path}: {existing} cannot be written ({error.strerror}); name another folder"
+        ) from error
 
 
 def safe_name(text: str) -> str:
