@@ -224,8 +224,15 @@ def test_another_number_type_is_refused(tmp_path: Path) -> None:
         ({"n_head": 3}, "not a multiple of n_heads 3"),
         ({"n_head": 0}, "n_head is 0"),
         ({"n_ctx": "32"}, "n_ctx is '32'"),
-        ({"n_embd": None}, "lacks the key n_embd"),
-        ({"n_vocab": 100}, "n_vocab is 100"),
+        ({"n_embd": None}, "n_embd is None, but must be a whole number from 1 to 65,536"),
+        ({"n_vocab": 100}, "a vocabulary of 100 tokens"),
+        ({"n_layer": 10**9}, "n_layer is 1000000000, but must be a whole number from 1 to 512"),
+        ({"n_embd": 10**9}, "n_embd is 1000000000"),
+        ({"n_ctx": 10**4000}, "n_ctx is a number of 13,288 bits"),
+        ({"n_head": 2.0}, "n_head is 2.0"),
+        ({"n_head": True}, "n_head is True"),
+        ({"n_head": [[2]] * 1000}, "n_head is [[2], [2]"),
+        ({"n_layer": -1}, "n_layer is -1"),
     ],
 )
 def test_hparams_that_do_not_fit_are_named(checkpoint: Path, change: dict[str, object], words: str) -> None:
@@ -236,7 +243,20 @@ def test_hparams_that_do_not_fit_are_named(checkpoint: Path, change: dict[str, o
     assert "hparams.json" in message
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", b"\xff\xfe{".decode("latin-1"), ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        b"\xff\xfe{".decode("latin-1"),
+        "",
+        "[" * 100_000,
+        '{"n_ctx":' * 100_000,
+        "{}",
+        '{"n_ctx": NaN}',
+    ],
+    ids=range(8),
+)
 def test_unreadable_hparams_are_named(checkpoint: Path, text: str) -> None:
     (checkpoint / "hparams.json").write_text(text, encoding="latin-1")
     assert refusal(checkpoint).startswith(f"{checkpoint / 'hparams.json'} ")
