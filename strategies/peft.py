@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
-from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.strategies import did_you_mean
 from headtohead.strategies._peft import PeftStrategy, insert_adapter, target_names
 

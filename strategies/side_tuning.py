@@ -6,8 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
-from headtohead.core.model import GPTConfig, GPTModel, TransformerBlock
+from headtohead.core.model import GPTModel, TransformerBlock
 from headtohead.core.strategy import Strategy
 
 TEMPERATURE = 0.1  # of the gates, as in the paper

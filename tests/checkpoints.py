@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headtohead.core.model import GPTConfig
+from headtohead.core.config import GPTConfig
 
 Variables = dict[str, np.ndarray]
 

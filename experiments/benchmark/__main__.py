@@ -110,7 +110,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     config = TrainConfig(epochs=arguments.epochs, batch_size=arguments.batch_size)
     with tempfile.TemporaryDirectory(prefix="headtohead-benchmark-") as folder:
         model = arguments.model or ("demo" if arguments.quick and arguments.weights_dir is None else None)
-        pretrained = inputs.find_weights(model, arguments.weights_dir, Path(folder))
+        pretrained = inputs.find_weights(model, arguments.weights_dir)
         dataset = inputs.find_messages(arguments.data, arguments.max_length, pretrained, Path(folder))
         title = f"{pretrained.name}, {pretrained.source}; {dataset.source}; {settings.device}"
         console.print(title, markup=False)

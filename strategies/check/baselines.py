@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headtohead.core.model import CONFIGS
+from headtohead.core.config import CONFIGS
 from headtohead.core.strategy import Baseline, Prediction, Variant
 from headtohead.strategies._catalogue import read_notes
 from headtohead.strategies.check import formula

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from headtohead.core.classifier import make_classifier
+from headtohead.core.config import GPTConfig
 from headtohead.core.data import Dataset, Split
 from headtohead.core.engine.forward import ReferenceForward
-from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import Event, Step, TrainConfig, protocol, row_loaders, train
 from headtohead.core.weights import Pretrained
+from headtohead.core.weights.random import random_pretrained
 
 SMALL = GPTConfig(vocab_size=211, context_length=64, emb_dim=96, n_layers=2, n_heads=4)
 N_CLASSES = 2
@@ -32,25 +34,9 @@ OVERFIT_FACTORS = (30.0, 3.0, 300.0, 3000.0, 1.0)
 OVERFIT_STEPS = 200
 
 
-class SmallGPT(Pretrained):
-    """Pretrained weights of the shape :data:`SMALL` that need no file."""
-
-    def build(self) -> GPTModel:
-        """A fresh model in evaluation mode; every call gives the same weights."""
-        generator = torch.Generator().manual_seed(20)
-        model = GPTModel(self.config)
-        model.out_head.weight = model.tok_emb.weight  # as pretrained GPT-2 has it
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.normal_(0.0, 0.1, generator=generator)
-                if name.endswith(".scale"):
-                    parameter.add_(1.0)
-        return model.eval()
-
-
 def small_gpt() -> Pretrained:
     """The tiny GPT of all checks."""
-    return SmallGPT("check", SMALL, "0" * 64, None, "drawn for the checks", is_demo=True)
+    return random_pretrained("check", SMALL, 20, "drawn for the checks", is_demo=True, spread=0.1)
 
 
 @cache

@@ -23,9 +23,10 @@ from headtohead.core.classifier import (
     save_classifier,
     untrained_differences,
 )
+from headtohead.core.config import CONFIGS
 from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
 from headtohead.core.errors import InputError
-from headtohead.core.model import CONFIGS, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, count_parameters, trainable_parameters
 from headtohead.core.training import TrainConfig
 from headtohead.strategies._catalogue import read_notes

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from headtohead.core.classifier import make_classifier
-from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.config import GPTConfig
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, count_parameters, trainable_parameters
 
 _OPERATORS: Mapping[type, Any] = {

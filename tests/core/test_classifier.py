@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from headtohead import strategies
-from headtohead.core import classifier, model
+from headtohead.core import classifier
 from headtohead.core.classifier import load_classifier, main, read_info
+from headtohead.core.config import CONFIGS, GPTConfig
 from headtohead.core.engine import Engine, Outcome
 from headtohead.core.errors import InputError
-from headtohead.core.model import GPTConfig
 from headtohead.core.training import TrainConfig
 from headtohead.core.weights import find_pretrained
 from tests import small
@@ -22,7 +22,7 @@ TEXTS = ["WIN a prize now", "see you at eight", ""]
 
 @pytest.fixture(autouse=True)
 def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model.CONFIGS, "demo", TINY)
+    monkeypatch.setitem(CONFIGS, "demo", TINY)
 
 
 def train(label: str, directory: Path, plugin: Path | None = None) -> Outcome:

@@ -21,8 +21,8 @@ from headtohead.core.data import (
     split_rows,
 )
 from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.readers import LabelledText
 from headtohead.core.sources import DEMO_FILE
-from headtohead.core.tables import LabelledText
 from headtohead.core.tokenizer import gpt2_encoding
 from tests.paths import GOLDEN, SMS, WHY_SKIPPED
 

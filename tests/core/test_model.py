@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from headtohead.core.model import CONFIGS, GPTConfig, GPTModel, LayerNorm
+from headtohead.core.config import CONFIGS, GPTConfig
+from headtohead.core.model import GPTModel, LayerNorm
 
 SMALL = GPTConfig(vocab_size=211, context_length=24, emb_dim=48, n_layers=3, n_heads=4)
 

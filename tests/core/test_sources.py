@@ -8,6 +8,7 @@ import pytest
 
 from headtohead.core import sources
 from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.readers import archive
 
 CONTENT = b"ham\tHi\nspam\tWin!\n"
 
@@ -126,7 +127,7 @@ def test_names_in_a_zip_become_no_paths(tmp_path):
 
 
 def test_zip_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "LARGEST_MEMBER", 1000)
+    monkeypatch.setattr(archive, "LARGEST_FILE", 1000)
     path = zip_of(tmp_path / "mails.zip", {"a.csv": b"x" * 1001})
     assert "more than 1,000 bytes" in error_of(path)
     assert sources.find(str(zip_of(tmp_path / "b.zip", {"a.csv": b"x" * 1000}))).content == b"x" * 1000
@@ -160,8 +161,13 @@ def test_unreadable_file(tmp_path, monkeypatch):
     path = tmp_path / "mails.csv"
     path.write_bytes(b"x")
 
-    def denied(self):
+    def denied(self, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(Path, "open", denied)
     assert "cannot be read: Permission denied" in error_of(path)
+
+
+def test_a_file_without_end(monkeypatch):
+    monkeypatch.setattr(sources, "LARGEST_FILE", 1000)
+    assert "/dev/zero is larger than 1,000 bytes" in error_of("/dev/zero")

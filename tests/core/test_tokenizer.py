@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from headtohead.core import tokenizer
+from headtohead.core.config import END_OF_TEXT
 from headtohead.core.errors import InputError
-from headtohead.core.tokenizer import END_OF_TEXT_ID, gpt2_encoding
+from headtohead.core.tokenizer import gpt2_encoding
 from tests.paths import ROOT
 
 
@@ -33,7 +34,7 @@ def test_known_ids():
     assert encoding.encode_ordinary("Hello world") == [15496, 995]
     assert encoding.encode_ordinary("Every effort moves you") == [6109, 3626, 6100, 345]
     assert encoding.n_vocab == 50257
-    assert encoding.eot_token == END_OF_TEXT_ID
+    assert encoding.eot_token == END_OF_TEXT
 
 
 @pytest.mark.parametrize("text", ["", " ", "naïve café", "日本語 🎉", "a\tb\r\nc", "\u00a0x", "WON'T  \n  "])
@@ -44,7 +45,7 @@ def test_round_trip(text):
 
 def test_end_of_text_in_a_message_is_text():
     ids = gpt2_encoding().encode_ordinary("a<|endoftext|>b")
-    assert END_OF_TEXT_ID not in ids
+    assert END_OF_TEXT not in ids
     assert gpt2_encoding().decode(ids) == "a<|endoftext|>b"
 
 

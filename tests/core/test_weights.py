@@ -15,9 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from headtohead.core import weights
+from headtohead.core.config import CONFIGS, PUBLISHED_SIZES, GPTConfig
 from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.model import CONFIGS, GPTConfig, GPTModel
-from headtohead.core.weights import DATA_FILE, INDEX_FILE, PUBLISHED_SIZES, find_pretrained
+from headtohead.core.model import GPTModel
+from headtohead.core.weights import Pretrained, Wanted, find_pretrained, openai
+from headtohead.core.weights.openai import DATA_FILE, INDEX_FILE
+from headtohead.core.weights.pretrained import tensors_sha256
+from headtohead.core.weights.random import random_pretrained
 from tests.checkpoints import Variables, random_variables, write_checkpoint, write_files
 from tests.paths import ROOT, TINY_CHECKPOINT, WHY_SKIPPED
 
@@ -103,7 +107,7 @@ def test_every_value_lands_in_its_parameter(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("size", PUBLISHED_SIZES)
 def test_the_map_fills_every_parameter_of_every_size_once(size: str) -> None:
-    filled = [name for _, names in weights.variable_map(CONFIGS[size]).values() for name in names]
+    filled = [name for _, names in openai.variable_map(CONFIGS[size]).values() for name in names]
     with torch.device("meta"):
         parameters = set(GPTModel(CONFIGS[size]).state_dict()) - {"out_head.weight"}
     assert len(filled) == len(set(filled))
@@ -288,7 +292,7 @@ def test_missing_files_are_downloaded_and_checked(
         target.parent.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(checkpoint / target.name, target))
 
-    monkeypatch.setattr(weights, "download_file", fetch)
+    monkeypatch.setattr(openai, "download_file", fetch)
     monkeypatch.setitem(CONFIGS, "124M", SMALL)
     (cache / "gpt2" / "124M").mkdir(parents=True)
     shutil.copy(checkpoint / INDEX_FILE, cache / "gpt2" / "124M")
@@ -309,7 +313,7 @@ def test_a_failed_download_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> No
     def fail(urls: list[str], target: Path, **_: object) -> Path:
         raise Unavailable("no network")
 
-    monkeypatch.setattr(weights, "download_file", fail)
+    monkeypatch.setattr(openai, "download_file", fail)
     with pytest.raises(Unavailable, match=r"no network; to supply the weights, .* --weights-dir"):
         find_pretrained(None, None)
 
@@ -393,7 +397,7 @@ def test_a_cache_that_cannot_be_written_is_named(checkpoint: Path, cache: Path) 
 def test_the_demo_is_the_same_each_time() -> None:
     first, second = find_pretrained("demo", None), find_pretrained("demo", None)
     assert first == second
-    assert (first.is_demo, first.path, first.config) == (True, None, CONFIGS["demo"])
+    assert (first.is_demo, first.config) == (True, CONFIGS["demo"])
     assert "DEMO" in first.source
     model = first.build()
     state, again = model.state_dict(), second.build().state_dict()
@@ -417,6 +421,34 @@ def test_the_demo_is_initialised_as_gpt2() -> None:
     assert not state["trf_blocks.1.att.W_key.bias"].any()
 
 
+# --- sources -----------------------------------------------------------------------------------------------
+
+
+def test_a_source_is_asked_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = random_pretrained("ours", SMALL, seed=3, source="a test")
+    asked: list[Wanted] = []
+
+    def find(wanted: Wanted) -> Pretrained | None:
+        asked.append(wanted)
+        return ours if wanted.model == "ours:x" else None
+
+    monkeypatch.setattr(weights, "SOURCES", (*weights.SOURCES, find))
+    assert find_pretrained("ours:x", None) is ours
+    with pytest.raises(InputError, match="'theirs:x' is unknown"):
+        find_pretrained("theirs:x", None, download=False)
+    assert asked[1] == Wanted("theirs:x", None, download=False)
+
+
+def test_random_weights_are_their_seed_and_shape() -> None:
+    first, again = (random_pretrained("r", SMALL, seed=3, source="") for _ in range(2))
+    assert first.sha256 == again.sha256 == tensors_sha256(first.read())
+    assert first.sha256 != random_pretrained("r", SMALL, seed=4, source="").sha256
+    assert torch.equal(first.build().tok_emb.weight, again.build().out_head.weight)
+    spread = random_pretrained("r", SMALL, seed=3, source="", spread=0.1).build()
+    assert all(parameter.std() > 0.05 for parameter in spread.parameters())
+    assert 0.9 < spread.final_norm.scale.mean() < 1.1
+
+
 # --- full size ---------------------------------------------------------------------------------------------
 
 
@@ -427,7 +459,7 @@ def test_124m_loads_from_the_cache_in_under_a_second(tmp_path: Path) -> None:
     assert (converted.name, (folder / DATA_FILE).stat().st_size) == ("124M", 497_759_232)
     seconds = []
     for _ in range(3):  # the best of three: other programs share the machine
-        weights._fingerprint_once.cache_clear()
+        converted._fingerprint_once.cache_clear()
         start = time.perf_counter()
         model = find_pretrained("124M", tmp_path).build()
         seconds.append(time.perf_counter() - start)

@@ -12,12 +12,14 @@ from rich.console import Console
 
 from headtohead.core.errors import InputError
 from headtohead.experiments import report
+from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.plots import Plot
-from headtohead.experiments.record import load_experiment, load_record, run_directory, save_record
-from headtohead.experiments.report import escape_markdown, fenced, write_report
+from headtohead.experiments.record import load_record, run_directory, save_record
+from headtohead.experiments.report import escape_markdown, fenced
 from headtohead.experiments.statistics import summarise
 from headtohead.experiments.terminal import comparison_table
 from headtohead.experiments.wording import answer, listed, short_bytes, short_count, short_seconds
+from tests.experiments import synthetic
 from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 
 NASTY = "Boom: <script>alert('x')</script> | a `tick` & more\n```\nsecond line"
@@ -38,7 +40,7 @@ def real_plots() -> None:
 
 
 def report_of(directory: Path, *args: object, **options: object) -> tuple[str, str]:
-    paths = write_report(write_synthetic(directory, *args, **options))  # type: ignore[arg-type]
+    paths = synthetic.report_of(write_synthetic(directory, *args, **options))  # type: ignore[arg-type]
     return paths["report.html"].read_text(), paths["report.md"].read_text()
 
 
@@ -69,7 +71,7 @@ class Rows(HTMLParser):
 
 def test_everything_is_written_and_nothing_half(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x")
-    paths = write_report(directory)
+    paths = synthetic.report_of(directory)
     assert {"summary.csv", "results.json", "report.md", "report.html", "plots/loss.png"} <= set(paths)
     assert all(path.is_file() and path.stat().st_size for path in paths.values())
     assert not list(directory.rglob(".*"))
@@ -79,8 +81,8 @@ def test_everything_is_written_and_nothing_half(tmp_path: Path, real_plots: None
 
 def test_the_report_is_a_pure_function_of_the_folder(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x", FOUR[:2])
-    first = {name: path.read_bytes() for name, path in write_report(directory).items()}
-    assert first == {name: path.read_bytes() for name, path in write_report(directory).items()}
+    first = {name: path.read_bytes() for name, path in synthetic.report_of(directory).items()}
+    assert first == {name: path.read_bytes() for name, path in synthetic.report_of(directory).items()}
 
 
 def test_the_table_says_what_the_records_say(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_a_clear_winner_gets_the_star(tmp_path: Path) -> None:
 def test_without_a_paired_test_nothing_is_marked(tmp_path: Path) -> None:
     directory = write_synthetic(tmp_path / "x")
     (directory / "data" / "test.csv").unlink()
-    page = write_report(directory)["report.html"].read_text()
+    page = synthetic.report_of(directory)["report.html"].read_text()
     assert 'class="leads"' not in page and "No strategy may be called best" in page
 
 
@@ -202,10 +204,10 @@ def test_only_failures_still_make_a_report(tmp_path: Path, real_plots: None) -> 
 
 def test_a_plot_that_no_longer_applies_is_removed(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x", FOUR[:2])
-    write_report(directory)
+    synthetic.report_of(directory)
     for history in directory.rglob("history.csv"):
         history.unlink()
-    assert "plots/loss.png" not in write_report(directory)
+    assert "plots/loss.png" not in synthetic.report_of(directory)
     assert not (directory / "plots" / "loss.png").exists()
 
 
@@ -213,12 +215,12 @@ def test_a_record_without_predictions_is_reported_as_not_compared(tmp_path: Path
     directory = write_synthetic(tmp_path / "x")
     run = run_directory(directory, "lora-s123")
     save_record(run, replace(load_record(run), test_predictions=None))
-    assert "not compared: lora" in write_report(directory)["report.html"].read_text()
+    assert "not compared: lora" in synthetic.report_of(directory)["report.html"].read_text()
 
 
 def test_a_folder_that_is_no_experiment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"experiment\.json"):
-        write_report(tmp_path)
+        synthetic.report_of(tmp_path)
 
 
 @pytest.mark.parametrize("strategies", [FOUR, thirty()], ids=["four", "thirty"])

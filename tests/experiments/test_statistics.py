@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headtohead.experiments.record import load_experiment, load_record, run_directory, save_record
+from headtohead.experiments.folder import load_experiment
+from headtohead.experiments.record import load_record, run_directory, save_record
 from headtohead.experiments.statistics import (
     Spread,
     Summary,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headtohead.core import model
+from headtohead.core.config import CONFIGS, GPTConfig
 
-TINY = model.GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
+TINY = GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
 
 # Twenty lines, as somebody outside the project would write them.
 BIASES = '''\
@@ -49,7 +49,7 @@ class Fails(Strategy):
 
 def use_tiny_demo(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """Make the demo model tiny and the cache empty, for this process."""
-    monkeypatch.setitem(model.CONFIGS, "demo", TINY)
+    monkeypatch.setitem(CONFIGS, "demo", TINY)
     monkeypatch.setenv("HEADTOHEAD_CACHE", str(cache))
 
 

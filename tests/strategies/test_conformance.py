@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from headtohead.core.model import CONFIGS
+from headtohead.core.config import CONFIGS
 from headtohead.core.strategy import Baseline
 from headtohead.strategies import build_variants, discover
 from headtohead.strategies.check import formula

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headtohead.core.classifier import make_classifier
+from headtohead.core.config import CONFIGS, GPTConfig
 from headtohead.core.errors import InputError
-from headtohead.core.model import CONFIGS, GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy
 from headtohead.strategies.bottleneck import Adapted
 from headtohead.strategies.check import formula

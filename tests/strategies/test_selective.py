@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from headtohead.core.classifier import make_classifier
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
-from headtohead.core.model import GPTConfig, GPTModel
+from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy
 from headtohead.strategies import build_variants
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from headtohead import strategies
+from headtohead.core.config import CONFIGS
 from headtohead.core.engine import Engine, Job
-from headtohead.core.model import CONFIGS
 from headtohead.core.training import TrainConfig, protocol, row_loaders
 from headtohead.core.weights import Pretrained, find_pretrained
 from tests import small
