@@ -1,6 +1,5 @@
 """An experiment in the terminal: what the runner tells, shown with the pieces of :mod:`.console`."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -40,8 +39,7 @@ class Live(Watcher):
         """The plan of an experiment, without doing it."""
         from headtohead.experiments.runner import plan
 
-        with tempfile.TemporaryDirectory(prefix="headtohead-") as folder:
-            self.planned(plan(experiment, Path(folder)))
+        self.planned(plan(experiment))
         self._bars.close()
         self.console.print("Dry run: nothing was trained or written.")
 

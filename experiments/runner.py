@@ -5,7 +5,6 @@ same command continues where it stopped.
 """
 
 import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -84,14 +83,13 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     """
     watch = watch or Watcher()
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="headtohead-") as csv_dir:
-        agenda = plan(experiment, Path(csv_dir))
-        with _only_writer(agenda.directory):
-            agenda = _without_finished(agenda)
-            watch.planned(agenda)
-            _write_description(agenda, Path(csv_dir))
-            interrupted = _do_runs(agenda, watch)
-            summary = _report(agenda.directory, watch, time.perf_counter() - started)
+    agenda = plan(experiment)
+    with _only_writer(agenda.directory):
+        agenda = _without_finished(agenda)
+        watch.planned(agenda)
+        _write_description(agenda)
+        interrupted = _do_runs(agenda, watch)
+        summary = _report(agenda.directory, watch, time.perf_counter() - started)
     if interrupted:
         asked = {run.run_id for run in agenda.runs}
         kept = sum(path.name in asked for path in (agenda.directory / "runs").iterdir())
@@ -100,8 +98,8 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     return summary
 
 
-def plan(experiment: Experiment, csv_dir: Path) -> Agenda:
-    """What an experiment would do; writes nothing but the splits into ``csv_dir``.
+def plan(experiment: Experiment) -> Agenda:
+    """What an experiment would do; writes nothing.
 
     Raises:
         InputError: as :func:`compare`.
@@ -109,7 +107,7 @@ def plan(experiment: Experiment, csv_dir: Path) -> Agenda:
     variants = _variants(experiment)
     config = experiment.training.train_config()
     options = _engine_options(experiment.engine)
-    inputs = find_inputs(experiment, csv_dir)
+    inputs = find_inputs(experiment)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
     engine = Engine(inputs.pretrained, inputs.dataset, config, options)
     seeds = choose_seeds(engine, variants, experiment.seeds)
@@ -241,10 +239,10 @@ def _only_writer(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def _write_description(agenda: Agenda, csv_dir: Path) -> None:
+def _write_description(agenda: Agenda) -> None:
     """data/*.csv and experiment.json."""
-    for path in sorted(csv_dir.glob("*.csv")):
-        write_bytes_atomic(agenda.directory / "data" / path.name, path.read_bytes())
+    for name, content in agenda.inputs.dataset.csv.items():
+        write_bytes_atomic(agenda.directory / "data" / f"{name}.csv", content)
     write_text_atomic(agenda.directory / EXPERIMENT_FILE, to_json(_description(agenda)))
 
 
