@@ -131,7 +131,7 @@ def _converted(folder: Path, expected: str | None, source: str) -> Pretrained:
             raise InputError(f"{folder} has no file {file}; a checkpoint needs {', '.join(NEEDED_FILES)}")
     config = read_shape(folder / HPARAMS_FILE, HPARAMS)
     name = _checked_name(folder, config, expected)
-    path = cache_dir() / "weights" / f"{name}-{_cache_key(folder, config)}.safetensors"
+    path = cache_dir() / "weights" / f"{name[:40]}-{_cache_key(folder, config)}.safetensors"
     sha256 = converted.intact_sha256(path)
     if sha256 is None:
         why = f"The converted copy {path} is damaged: converting" if path.exists() else "Converting"
@@ -158,10 +158,7 @@ def _shape_text(config: GPTConfig) -> str:
 
 def _cache_key(folder: Path, config: GPTConfig) -> str:
     """Identifies a checkpoint without reading its data: the index file carries a CRC of every tensor."""
-    try:
-        facts = [sha256_of(folder / INDEX_FILE), (folder / DATA_FILE).stat().st_size]
-    except OSError as error:
-        raise InputError(f"{folder / INDEX_FILE} cannot be read: {error.strerror}") from error
+    facts = [sha256_of(folder / INDEX_FILE), (folder / DATA_FILE).stat().st_size]
     text = json.dumps([CONVERSION_VERSION, *facts, asdict(config)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

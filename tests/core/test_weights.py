@@ -358,6 +358,15 @@ def test_the_next_process_needs_no_tensorflow(checkpoint: Path) -> None:
     assert again.stderr == ""
 
 
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from headtohead.core.weights import converted, find_pretrained
+converted._fingerprint = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+find_pretrained(None, Path(sys.argv[1]))
+"""
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
 
@@ -406,9 +415,36 @@ def test_converting_twice_at_once_does_no_harm(checkpoint: Path, cache: Path) ->
     found[0].build()
 
 
-def test_a_cache_that_cannot_be_written_is_named(checkpoint: Path, cache: Path) -> None:
+def test_a_cache_that_cannot_be_used_is_named(checkpoint: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    assert "set HEADTOHEAD_CACHE to another folder" in refusal(checkpoint)
+    assert "the cache folder" in refusal(checkpoint)
+    assert "HEADTOHEAD_CACHE" in refusal(checkpoint)
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    (cache / "weights").write_text("a file where the folder should be")
+    assert "writing" in refusal(checkpoint)
+    assert "HEADTOHEAD_CACHE" in refusal(checkpoint)
+    monkeypatch.setenv("HEADTOHEAD_CACHE", "/proc/no-such-folder")
+    assert "/proc/no-such-folder" in refusal(checkpoint)
+
+
+def test_a_folder_of_a_long_or_odd_name(checkpoint: Path, tmp_path: Path) -> None:
+    named = checkpoint.rename(tmp_path / ("x" * 240))
+    assert find_pretrained(None, named).name == "x" * 240
+    assert refusal(tmp_path / ("x" * 5000))
+    assert refusal(Path("a\0b"))
+
+
+def test_a_killed_conversion_leaves_nothing_for_long(checkpoint: Path, cache: Path) -> None:
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(checkpoint)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == -9
+    assert len(list((cache / "weights").rglob("*.safetensors"))) == 1
+    find_pretrained(None, checkpoint).build()
+    assert sorted(path.suffix for path in (cache / "weights").rglob("*")) == [".json", ".safetensors"]
 
 
 # --- the demo ----------------------------------------------------------------------------------------------
