@@ -26,6 +26,7 @@ from headtohead.core.data import encode_texts
 from headtohead.core.errors import InputError
 from headtohead.core.files import atomic_directory, sha256_of
 from headtohead.core.model import GPTModel
+from headtohead.core.readout import Readout
 from headtohead.core.strategy import Method, Strategy, Variant, freeze, load_module, unfreeze
 from headtohead.core.strategy import load_file as load_plugin
 from headtohead.core.weights import Pretrained, find_pretrained
@@ -197,12 +198,11 @@ class Classifier:
     def logits(self, texts: Sequence[str]) -> Tensor:
         """Class logits (N, C) of texts, each padded or truncated to the length used in training."""
         token_ids, last_position = encode_texts(texts, self.info.max_length)
-        if self.info.position == "last":
-            last_position = torch.full_like(last_position, self.info.max_length - 1)
+        positions = Readout(self.info.position).positions(last_position, self.info.max_length)
         with torch.inference_mode():
             parts = [
                 self.model.class_logits(ids.to(self.device), position.to(self.device))
-                for ids, position in zip(token_ids.split(32), last_position.split(32), strict=True)
+                for ids, position in zip(token_ids.split(32), positions.split(32), strict=True)
             ]
         return torch.cat(parts).cpu()
 

@@ -44,6 +44,8 @@ class Strategy(ABC):
 
     The order is always: a new head, everything frozen, :meth:`apply`, the head unfrozen (libraries that
     insert adapters freeze whatever they do not own, so the head comes last).
+    A strategy is frozen and serves several runs: what it keeps of one from a method to the next goes into the
+    run's ``model.strategy_state``.
     """
 
     learning_rate: float = 5e-5

@@ -51,7 +51,7 @@ class Adalora(PeftStrategy):
     def apply(self, model: GPTModel) -> None:
         tuner = insert_adapter(model, self.config(model, target_names(model, self.targets, self.layers)))
         # The tuner holds the model: as a submodule it would make a cycle.
-        vars(model)["adalora"] = tuner
+        model.strategy_state["adalora"] = tuner
 
     def before_training(self, model: GPTModel, epochs: int, steps_per_epoch: int) -> None:
         from peft import AdaLoraConfig
@@ -82,5 +82,5 @@ class Adalora(PeftStrategy):
 
 
 def _tuner(model: GPTModel) -> "AdaLoraModel":
-    tuner: AdaLoraModel = vars(model)["adalora"]
+    tuner: AdaLoraModel = model.strategy_state["adalora"]
     return tuner

@@ -34,12 +34,12 @@ class GradualUnfreezing(Strategy):
     def before_training(self, model: GPTModel, epochs: int, steps_per_epoch: int) -> None:
         """Freeze all but the head; the optimizer passes over parameters without a gradient."""
         freeze(model.trf_blocks, model.final_norm)
-        vars(model)["total_steps"] = epochs * steps_per_epoch
+        model.strategy_state["total_steps"] = epochs * steps_per_epoch
 
     def after_step(self, model: GPTModel, step: int) -> None:
         """Unfreeze the blocks of the stage in which the next step lies."""
         stages = 1 + min(self.blocks, len(model.trf_blocks))
-        stage = min((step + 1) * stages // vars(model)["total_steps"], stages - 1)
+        stage = min((step + 1) * stages // model.strategy_state["total_steps"], stages - 1)
         if stage:
             self._unfreeze_last(model, stage)
 

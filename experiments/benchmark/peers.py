@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from headtohead.core.classifier import rebuild
 from headtohead.core.data import Split
-from headtohead.core.engine.forward import positions
 from headtohead.core.engine.meter import Meter
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
@@ -267,7 +266,8 @@ def _book_loop(model: nn.Module, assignment: Assignment, same_model: str | None 
     from llms_from_scratch.ch06 import calc_loss_batch
 
     def batch(split: Split, rows: Tensor) -> Batch:
-        at = positions(split.last_position, assignment.dataset.max_length, assignment.config)[rows]
+        readout = assignment.config.readout
+        at = readout.positions(split.last_position, assignment.dataset.max_length)[rows]
         return {"inputs": split.token_ids[rows], "labels": split.labels[rows], "at": at}
 
     def loss(batch: Batch) -> Tensor:

@@ -160,7 +160,7 @@ def test_adalora_ends_within_its_budget() -> None:
 def test_adalora_follows_the_length_of_the_training() -> None:
     model, strategy = classifier("adalora@warmup=0.2+final=0.5")
     strategy.before_training(model, epochs=5, steps_per_epoch=20)
-    config = vars(model)["adalora"].peft_config["default"]
+    config = model.strategy_state["adalora"].peft_config["default"]
     assert isinstance(config, AdaLoraConfig)
     assert (config.total_step, config.tinit, config.tfinal) == (100, 20, 50)
 
