@@ -15,12 +15,13 @@ from typing import Any
 
 import filelock
 
+from headtohead.core.device import resolve_device
 from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.core.strategy import Variant
 from headtohead.core.training import row_loaders
-from headtohead.experiments.environment import describe_environment, resolve_device
+from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
