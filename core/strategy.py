@@ -17,8 +17,12 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
+
+# A block's number from 0, or one of "tok_emb", "pos_emb", "final_norm" and "out_head" -> trained numbers.
+Counts = dict[int | str, int]
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,29 @@ class Strategy(ABC):
     def apply(self, model: GPTModel) -> None:
         """Edit ``model`` in place: unfreeze parameters, or insert modules. Everything is frozen on entry."""
 
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        """How many numbers train in which part of a model, in closed form; None where that is not stated.
+
+        The head's are added where ``trains_head``.
+        """
+        return None
+
+    def learning_rate_of(self, name: str, config: GPTConfig) -> float:
+        """The learning rate of the trained parameter ``name``, for methods with several."""
+        return self.learning_rate
+
+    def weight_decay_of(self, name: str) -> float:
+        """Its weight decay."""
+        return self.weight_decay
+
     def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
-        """Optimizer groups; a group may set its own ``lr`` or ``weight_decay``."""
-        return [{"params": trainable_parameters(model)}]
+        """Optimizer groups: trained parameters of one learning rate and one weight decay together."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                key = self.learning_rate_of(name, model.config), self.weight_decay_of(name)
+                groups.setdefault(key, []).append(parameter)
+        return [{"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()]
 
     def before_training(self, model: GPTModel, epochs: int, steps_per_epoch: int) -> None:  # noqa: B027
         """Called once before the first step, for methods with a schedule."""
@@ -83,6 +107,17 @@ class Strategy(ABC):
     def merge(self, model: GPTModel) -> None:
         """Fold what :meth:`apply` inserted into the weights, in place: a plain GPTModel, the same logits."""
         raise InputError(f"{type(self).__name__} cannot be merged into a plain GPTModel; keep its adapters")
+
+    def all_counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        """:meth:`counts` with the head's."""
+        counts = self.counts(config, n_classes)
+        head = {"out_head": n_classes * (config.emb_dim + 1)} if self.trains_head else {}
+        return None if counts is None else {**counts, **head}
+
+    def parameter_count(self, config: GPTConfig, n_classes: int = 2) -> int | None:
+        """How many numbers train in a model of that shape, in closed form; None where that is not stated."""
+        counts = self.all_counts(config, n_classes)
+        return None if counts is None else sum(counts.values())
 
     @classmethod
     def describe(cls) -> str:
@@ -140,6 +175,12 @@ class Variant:
     label: str
     strategy: Method
     plugin: Path | None = None
+
+
+def part_of(name: str) -> int | str:
+    """The part of a model, as in :data:`Counts`, to which the parameter ``name`` belongs."""
+    first, *rest = name.split(".")
+    return int(rest[0]) if first == "trf_blocks" else first
 
 
 def freeze(*modules: nn.Module) -> None:

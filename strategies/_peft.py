@@ -6,13 +6,14 @@ Source: https://huggingface.co/docs/peft.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import LowRank, Strategy, trainable_parameters
+from headtohead.core.strategy import Counts, LowRank, Strategy, part_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -46,13 +47,21 @@ class PeftStrategy(Strategy):
     def apply(self, model: GPTModel) -> None:
         insert_adapter(model, self.config(model, target_names(model, self.targets, self.layers)))
 
-    def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
-        if self.head_learning_rate is None:
-            return super().param_groups(model)
-        head = list(model.out_head.parameters())
-        known = {id(parameter) for parameter in head}
-        inserted = [parameter for parameter in trainable_parameters(model) if id(parameter) not in known]
-        return [{"params": inserted}, {"params": head, "lr": self.head_learning_rate}]
+    def learning_rate_of(self, name: str, config: GPTConfig) -> float:
+        own = self.head_learning_rate if part_of(name) == "out_head" else None
+        return self.learning_rate if own is None else own
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        sizes = {"layers.0": (1, 4), "layers.2": (4, 1)}  # in widths; all others (1, 1)
+        shapes = [sizes.get(target, (1, 1)) for target in self.targets]
+        width, layers = config.emb_dim, self.layers or range(config.n_layers)
+        counts = [self.layer_count(inputs * width, outputs * width) for inputs, outputs in shapes]
+        known = [count for count in counts if count is not None]
+        return dict.fromkeys(layers, sum(known)) if len(known) == len(counts) else None
+
+    def layer_count(self, inputs: int, outputs: int) -> int | None:
+        """How many numbers train in an adapted layer of that shape; None where no closed form is stated."""
+        return None
 
     def merge(self, model: GPTModel) -> None:
         merge_adapters(model)

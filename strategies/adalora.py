@@ -80,6 +80,9 @@ class Adalora(PeftStrategy):
         """Update the importances from the step's gradients and prune; PEFT counts steps from 1."""
         _tuner(model).update_and_allocate(step + 1)
 
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.init_r * (inputs + outputs + 1)
+
 
 def _tuner(model: GPTModel) -> "AdaLoraModel":
     tuner: AdaLoraModel = model.strategy_state["adalora"]

@@ -42,3 +42,6 @@ class Boft(PeftStrategy):
             # PEFT looks for a CUDA kernel that only butterflies of several factors need; there is one factor here.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\.tuners\.boft")
             super().apply(model)
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.block_size * inputs + outputs

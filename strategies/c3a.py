@@ -34,3 +34,6 @@ class C3a(PeftStrategy):
             init_weights=True,  # zero; PEFT's default draws them, which is not the pretrained model
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return inputs * outputs // gcd(self.block_size, min(inputs, outputs))

@@ -33,3 +33,6 @@ class Delora(PeftStrategy):
             delora_lambda=self.strength,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) + 1

@@ -36,3 +36,6 @@ class Dora(PeftStrategy):
             use_dora=True,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) + outputs

@@ -34,3 +34,6 @@ class Fourierft(PeftStrategy):
             init_weights=True,  # all coefficients zero; PEFT's default draws them, which is not the pretrained model
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.n

@@ -6,8 +6,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
+from headtohead.strategies._counts import every_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +39,6 @@ class FromScratch(Strategy):
             else:
                 nn.init.normal_(parameter, std=0.02)
         unfreeze(model)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return every_part(config)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, freeze, unfreeze
+from headtohead.core.strategy import Counts, Strategy, freeze, unfreeze
+from headtohead.strategies._counts import block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +48,7 @@ class GradualUnfreezing(Strategy):
     @staticmethod
     def _unfreeze_last(model: GPTModel, count: int) -> None:
         unfreeze(model.trf_blocks[-count:], model.final_norm)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        last = range(max(0, config.n_layers - self.blocks), config.n_layers)
+        return {**dict.fromkeys(last, block(config)), "final_norm": 2 * config.emb_dim}

@@ -33,3 +33,6 @@ class Hra(PeftStrategy):
             r=self.r,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * inputs

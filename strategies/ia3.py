@@ -34,3 +34,6 @@ class Ia3(PeftStrategy):
         # The layers whose input is scaled instead of their output.
         inner = [name for name in target_modules if name.endswith("layers.2")]
         return IA3Config(target_modules=target_modules, feedforward_modules=inner)
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return max(inputs, outputs)  # keys and values D, inner activations 4D

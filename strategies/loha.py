@@ -33,3 +33,6 @@ class Loha(PeftStrategy):
             alpha=self.alpha,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return 2 * self.r * (inputs + outputs)

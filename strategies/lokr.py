@@ -1,6 +1,7 @@
 """Strategy: Kronecker products as updates."""
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import TYPE_CHECKING
 
 from headtohead.core.model import GPTModel
@@ -34,3 +35,13 @@ class Lokr(PeftStrategy):
             alpha=self.alpha,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        (c, d), (a, b) = _factors(inputs), _factors(outputs)
+        return a * c + (b * d if self.r >= max(b, d) / 2 else self.r * (b + d))
+
+
+def _factors(size: int) -> tuple[int, int]:
+    """Two factors of a number, as near to each other as can be, the smaller first."""
+    smaller = next(factor for factor in range(isqrt(size), 0, -1) if size % factor == 0)
+    return smaller, size // smaller

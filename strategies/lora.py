@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import LowRank
+from headtohead.core.strategy import Counts, LowRank
 from headtohead.strategies._peft import PeftStrategy, plain_lora_layers
 
 if TYPE_CHECKING:
@@ -49,3 +50,12 @@ class Lora(PeftStrategy):
 
     def low_rank(self, model: GPTModel) -> dict[nn.Module, LowRank]:
         return plain_lora_layers(model)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        adapters = super().counts(config, n_classes) or {}
+        biases = 9 * config.emb_dim if self.bias == "all" else 0  # those of six linear layers, adapted or not
+        counts = {block: adapters.get(block, 0) + biases for block in range(config.n_layers)}
+        return {block: count for block, count in counts.items() if count}
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) + (outputs if self.bias == "lora_only" else 0)

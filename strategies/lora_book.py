@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import LowRank, Strategy
+from headtohead.core.strategy import Counts, LowRank, Strategy
 from headtohead.strategies._insert import replace_layers
 
 
@@ -80,3 +81,7 @@ class LoraBook(Strategy):
 
     def merge(self, model: GPTModel) -> None:
         replace_layers(model, LinearWithLoRA, LinearWithLoRA.merged)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        r, width = self.r, config.emb_dim
+        return {**dict.fromkeys(range(config.n_layers), r * 18 * width), "out_head": r * (width + n_classes)}

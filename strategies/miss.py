@@ -32,3 +32,6 @@ class Miss(PeftStrategy):
             r=self.r,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * outputs

@@ -33,3 +33,6 @@ class Oft(PeftStrategy):
             oft_block_size=self.block_size,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return inputs * (self.block_size - 1) // 2

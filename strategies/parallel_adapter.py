@@ -6,8 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 from headtohead.strategies._insert import blocks_of, replace_layer
 
 
@@ -63,3 +64,7 @@ class ParallelAdapter(Strategy):
         for block in blocks_of(model):
             replace_layer(block.ff.layers, "0", lambda linear: Widened(linear, self.width))
             replace_layer(block.ff.layers, "2", lambda linear: Narrowed(linear, self.width, self.scale))
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        width = config.emb_dim
+        return dict.fromkeys(range(config.n_layers), 2 * width * self.width + self.width + width)

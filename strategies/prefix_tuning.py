@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel, MultiHeadAttention
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 from headtohead.strategies._insert import blocks_of
 
 
@@ -75,3 +76,6 @@ class PrefixTuning(Strategy):
             keys, values = block.att.W_key(normalized), block.att.W_value(normalized)
             setattr(block, "att", PrefixAttention(block.att, keys, values))  # noqa: B010 - its declared type is another
             hidden = following
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return dict.fromkeys(range(config.n_layers), 2 * self.tokens * config.emb_dim)

@@ -6,9 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 
 
 class ShiftedPositions(nn.Module):
@@ -88,3 +89,6 @@ class PromptTuning(Strategy):
         blocks[0] = PromptBefore(blocks[0], prompt, positions)
         blocks[-1] = PromptDropped(blocks[-1], self.tokens)
         model.pos_emb = ShiftedPositions(positions, self.tokens)  # type: ignore[assignment]
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return {0: self.tokens * config.emb_dim}

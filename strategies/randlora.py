@@ -1,6 +1,7 @@
 """Strategy: sums of random low-rank matrices with trained scales."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from headtohead.core.model import GPTModel
@@ -35,3 +36,7 @@ class Randlora(PeftStrategy):
             projection_prng_key=0,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        matrices = ceil(min(inputs, outputs) / self.r)
+        return matrices * (self.r + min(inputs, outputs))

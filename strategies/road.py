@@ -38,3 +38,6 @@ class Road(PeftStrategy):
             group_size=gcd(self.group_size, model.config.emb_dim),
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.angles * outputs

@@ -39,3 +39,6 @@ class Shira(PeftStrategy):
 
         super().apply(model)
         torch.sparse.check_sparse_tensor_invariants.disable()  # the default; torch warns until it has been said
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel, TransformerBlock
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 
 TEMPERATURE = 0.1  # of the gates, as in the paper
 
@@ -73,3 +73,10 @@ class SideTuning(Strategy):
         last = len(model.trf_blocks) - 1
         for index, block in enumerate(model.trf_blocks):
             model.trf_blocks[index] = Rung(block, side, config.emb_dim, first=index == 0, last=index == last)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        width, side = config.emb_dim, config.emb_dim // self.reduction
+        rungs = {
+            block: width * side + 12 * side**2 + 10 * side + (block > 0) for block in range(config.n_layers)
+        }
+        return {**rungs, config.n_layers - 1: rungs[config.n_layers - 1] + width * side}

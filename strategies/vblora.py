@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING, ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Counts
 from headtohead.strategies._peft import PeftStrategy
 
 if TYPE_CHECKING:
@@ -42,3 +44,11 @@ class Vblora(PeftStrategy):
             topk=self.topk,
             target_modules=target_modules,
         )
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        counts = super().counts(config, n_classes) or {}
+        first = min(counts)  # whose first layer holds the bank
+        return {**counts, first: counts[first] + self.vectors * gcd(self.vector_length, config.emb_dim)}
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) // gcd(self.vector_length, min(inputs, outputs)) * self.vectors

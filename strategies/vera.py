@@ -35,3 +35,6 @@ class Vera(PeftStrategy):
             projection_prng_key=0,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r + outputs
