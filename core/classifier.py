@@ -42,6 +42,7 @@ def make_classifier(model: GPTModel, strategy: Strategy, n_classes: int, seed: i
     Everything is frozen, a new head ``Linear(emb_dim, n_classes)`` drawn after ``manual_seed(seed)``, the
     strategy applied (it draws next), and the head unfrozen last.
     """
+    strategy.check(model.config)
     freeze(model)
     torch.manual_seed(seed)
     model.out_head = nn.Linear(model.config.emb_dim, n_classes)

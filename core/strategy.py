@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
+from headtohead.core.fields import Decay, LearningRate, check_values
 from headtohead.core.model import GPTModel
 
 # A block's number from 0, or one of "tok_emb", "pos_emb", "final_norm" and "out_head" -> trained numbers.
@@ -52,8 +53,8 @@ class Strategy(ABC):
     run's ``model.strategy_state``.
     """
 
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.1
+    learning_rate: LearningRate = 5e-5
+    weight_decay: Decay = 0.1
 
     family: ClassVar[str] = "other"
     trains_head: ClassVar[bool] = True
@@ -61,6 +62,14 @@ class Strategy(ABC):
     starts_at_pretrained: ClassVar[bool] = True
     # Whether merge() is implemented.
     merges: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Hold the fields to their declarations (core/fields.py); an override calls this one."""
+        check_values(self)
+
+    def check(self, config: GPTConfig) -> None:
+        """Raise InputError where these fields cannot be used on a model of that shape; an override calls this one."""
+        check_values(self, config)
 
     @abstractmethod
     def apply(self, model: GPTModel) -> None:

@@ -97,6 +97,9 @@ def run(experiment: Experiment, console: Console) -> Result:
     config = experiment.train_config()
     with tempfile.TemporaryDirectory(prefix="headtohead-") as scratch:
         inputs = find_inputs(experiment, Path(scratch))
+        for variant in variants:
+            if isinstance(variant.strategy, Strategy):
+                variant.strategy.check(inputs.pretrained.config)
         row_loaders(
             inputs.dataset, config.batch_size
         )  # a batch that is too large fails here, not in every run

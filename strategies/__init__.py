@@ -4,15 +4,17 @@ A variant is written ``name@field=value+field=value``; this module turns such la
 Files whose name begins with an underscore are helpers, not strategies.
 """
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from headtohead.core.errors import InputError
+from headtohead.core.fields import annotations, check_values, not_none
 
 if typing.TYPE_CHECKING:
     from headtohead.core.strategy import Method, Variant
@@ -57,32 +59,32 @@ def build_variants(
     if unused:
         name = sorted(unused)[0]
         raise InputError(
-            f"--set {name}...: no strategy {name!r} is in --strategies; "
+            f"--set {_shown(name)}...: no strategy {name!r} is in --strategies; "
             f"{did_you_mean(name, {variant.name for variant in variants})}"
         )
     return variants
 
 
 def configure(base: "Method", values: Mapping[str, str], name: str) -> "Method":
-    """``base`` with fields set from text, each checked against the type it is annotated with."""
-    types_of = {field.name: _annotation(type(base), field.name) for field in fields(base)}
+    """``base`` with fields set from text, each checked against the type and the range it is declared with."""
+    kinds = annotations(type(base))
     parsed: dict[str, Any] = {}
     for field_name, text in values.items():
-        if field_name not in types_of:
-            raise InputError(f"{name} has no field {field_name!r}; {did_you_mean(field_name, types_of)}")
-        parsed[field_name] = _parse(text, types_of[field_name], f"{name}.{field_name}")
+        if field_name not in kinds:
+            raise InputError(f"{name} has no field {field_name!r}; {did_you_mean(field_name, kinds)}")
+        parsed[field_name] = _parse(text, kinds[field_name], f"{name}.{field_name}={_shown(text)}")
     try:
-        return replace(base, **parsed)
-    except InputError:
-        raise
+        configured = replace(base, **parsed)
+        check_values(configured)  # an author's own __post_init__ may not
     except ValueError as error:
-        raise InputError(f"{name}: {error}") from error
+        raise error if isinstance(error, InputError) else InputError(f"{name}: {error}") from error
+    return configured
 
 
 def _build(label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mapping[str, Path]) -> "Variant":
     from headtohead.core.strategy import Variant, load_file, load_module
 
-    name, _, options = label.partition("@")
+    name = label.partition("@")[0]
     known = discover()
     if name in plugins:
         strategy_class = load_file(plugins[name])
@@ -90,50 +92,58 @@ def _build(label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mappi
         strategy_class = load_module(f"headtohead.strategies.{name}")
     else:
         raise InputError(f"unknown strategy {name!r}; {did_you_mean(name, {*known, *plugins})}")
-    base = configure(strategy_class(), settings.get(name, {}), name)
-    return Variant(name, label, configure(base, _options(label, options), name), plugins.get(name))
+    values = {**settings.get(name, {}), **_options(label)}
+    return Variant(name, label, configure(strategy_class(), values, name), plugins.get(name))
 
 
-def _options(label: str, text: str) -> dict[str, str]:
-    """``"r=4+alpha=8"`` -> ``{"r": "4", "alpha": "8"}``."""
+def _options(label: str) -> dict[str, str]:
+    """``"lora@r=4+alpha=8"`` -> ``{"r": "4", "alpha": "8"}``."""
     pairs: dict[str, str] = {}
-    for item in filter(None, text.split("+")):
-        field_name, equals, value = item.partition("=")
-        if not equals or not value:
+    _, at, text = label.partition("@")
+    for item in text.split("+") if at else ():
+        field_name, equals, value = (part.strip() for part in item.partition("="))
+        if not (field_name and equals and value):
             raise InputError(f"strategy {label!r}: {item!r} is not FIELD=VALUE, as in lora@r=4+alpha=8")
-        pairs[field_name.strip()] = value.strip()
+        if field_name in pairs:
+            raise InputError(f"strategy {label!r} sets {field_name!r} twice; once is enough")
+        pairs[field_name] = value
     return pairs
 
 
 def _settings_by_name(settings: Sequence[str]) -> dict[str, dict[str, str]]:
     by_name: dict[str, dict[str, str]] = {}
     for setting in settings:
-        target, equals, value = setting.partition("=")
-        name, dot, field_name = target.partition(".")
+        target, equals, value = (part.strip() for part in setting.partition("="))
+        name, dot, field_name = (part.strip() for part in target.partition("."))
         if not (equals and dot and name and field_name and value):
-            raise InputError(f"--set {setting}: not NAME.FIELD=VALUE, as in --set lora.learning_rate=5e-5")
-        by_name.setdefault(name.strip(), {})[field_name.strip()] = value.strip()
+            raise InputError(
+                f"--set {_shown(setting)}: not NAME.FIELD=VALUE, as in --set lora.learning_rate=5e-5"
+            )
+        if field_name in by_name.setdefault(name, {}):
+            raise InputError(f"--set {_shown(target)} is given twice; once is enough")
+        by_name[name][field_name] = value
     return by_name
 
 
-def _annotation(strategy_class: type, field_name: str) -> Any:
-    return typing.get_type_hints(strategy_class)[field_name]
-
-
 def _parse(text: str, kind: Any, where: str) -> Any:
-    """``text`` as a value of the annotated type: bool, int, float, str, Literal, X | None, or tuple[str, ...]."""
+    """``text`` as a value of the annotated type: bool, int, float, str, Literal, X | None, or tuple[X, ...]."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return _parse(text, arguments[0], where)
     if origin in (types.UnionType, typing.Union):
-        if text.lower() == "none" and type(None) in arguments:
-            return None
-        return _parse(text, next(item for item in arguments if item is not type(None)), where)
+        is_none = text.lower() == "none" and type(None) in arguments
+        return None if is_none else _parse(text, not_none(arguments), where)
     if origin is Literal:
-        if text not in map(str, arguments):
-            raise InputError(f"{where}={text}: {did_you_mean(text, map(str, arguments))}")
-        return next(value for value in arguments if str(value) == text)
+        found = [value for value in arguments if str(value) == text]
+        if not found:
+            raise InputError(f"{where}: {did_you_mean(text, map(str, arguments))}")
+        return found[0]
     if origin is tuple:
         # A comma ends a strategy in --strategies, so the items of a list are joined with slashes there.
-        return tuple(_parse(item, arguments[0], where) for item in text.replace(",", "/").split("/") if item)
+        items = text.replace(",", "/").split("/")
+        if not all(items):
+            raise InputError(f"{where}: an item is empty; write them as in A/B")
+        return tuple(_parse(item, arguments[0], where) for item in items)
     return _parse_scalar(text, kind, where)
 
 
@@ -141,14 +151,20 @@ def _parse_scalar(text: str, kind: Any, where: str) -> Any:
     if kind is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if text.lower() not in words:
-            raise InputError(f"{where}={text}: not a truth value; use true or false")
+            raise InputError(f"{where}: not a truth value; use true or false")
         return words[text.lower()]
+    # Python would take other scripts' digits and underscores, too.
+    if kind in (int, float) and not re.fullmatch(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?|[+-]?(nan|inf)", text):
+        raise InputError(f"{where}: not {_NUMBERS[kind]}")
     try:
         return kind(text)
     except ValueError:
-        example = "16" if kind is int else "5e-5"
-        raise InputError(f"{where}={text}: not {_article(kind)}, as in {where}={example}") from None
+        raise InputError(f"{where}: not {_NUMBERS.get(kind, f'a {kind.__name__}')}") from None
 
 
-def _article(kind: Any) -> str:
-    return {int: "a whole number", float: "a number"}.get(kind, f"a {kind.__name__}")
+_NUMBERS = {int: "a whole number, as in 16", float: "a number, as in 5e-5"}
+
+
+def _shown(text: str) -> str:
+    """What a user wrote, without control characters in it."""
+    return text if text.isprintable() else repr(text)

@@ -6,12 +6,13 @@ Source: https://huggingface.co/docs/peft.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
 from torch import nn
 
 from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
+from headtohead.core.fields import LearningRate, Range
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, LowRank, Strategy, part_of
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTuner
 
 # The six linear layers of every block, by the ends of their names; the output head is not among them.
-LINEAR_LAYERS = ("W_query", "W_key", "W_value", "out_proj", "layers.0", "layers.2")
+Target = Literal["W_query", "W_key", "W_value", "out_proj", "layers.0", "layers.2"]
+LINEAR_LAYERS: tuple[Target, ...] = get_args(Target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +38,9 @@ class PeftStrategy(Strategy):
     family: ClassVar[str] = "low-rank"
     merges: ClassVar[bool] = True
 
-    targets: tuple[str, ...] = LINEAR_LAYERS
-    layers: tuple[int, ...] = ()
-    head_learning_rate: float | None = None
+    targets: tuple[Target, ...] = LINEAR_LAYERS
+    layers: tuple[Annotated[int, Range(0, below="n_layers")], ...] = ()
+    head_learning_rate: LearningRate | None = None
 
     @abstractmethod
     def config(self, model: GPTModel, target_modules: list[str]) -> "PeftConfig":
@@ -68,16 +70,8 @@ class PeftStrategy(Strategy):
 
 
 def target_names(model: GPTModel, targets: Sequence[str], layers: Sequence[int]) -> list[str]:
-    """Full names of the blocks' linear layers that end in one of ``targets``, in the given blocks (all if none).
-
-    Raises:
-        InputError: a block that the model does not have, or a target that is no linear layer of a block.
-    """
+    """Full names of the blocks' linear layers that end in one of ``targets``, in the given blocks (all if none)."""
     blocks = list(layers) or list(range(len(model.trf_blocks)))
-    if wrong := [number for number in blocks if not 0 <= number < len(model.trf_blocks)]:
-        raise InputError(f"layers={wrong[0]}: the blocks are 0 to {len(model.trf_blocks) - 1}")
-    if unknown := [target for target in targets if target not in LINEAR_LAYERS]:
-        raise InputError(f"targets={unknown[0]}: choose from {'/'.join(LINEAR_LAYERS)}")
     places = {target: "ff" if target.startswith("layers") else "att" for target in targets}
     return [f"trf_blocks.{number}.{places[target]}.{target}" for number in blocks for target in targets]
 

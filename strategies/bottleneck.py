@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Width
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, Strategy, unfreeze
 from headtohead.strategies._insert import blocks_of, replace_layer
@@ -46,7 +47,7 @@ class Bottleneck(Strategy):
     family: ClassVar[str] = "adapters"
 
     learning_rate: float = 1e-3
-    width: int = 64
+    width: Width = 64
     pfeiffer: bool = False
 
     def apply(self, model: GPTModel) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from headtohead.core.model import GPTModel
-from headtohead.strategies._peft import PeftStrategy
+from headtohead.strategies._peft import PeftStrategy, Target
 
 if TYPE_CHECKING:
     from peft import IA3Config
@@ -26,7 +26,7 @@ class Ia3(PeftStrategy):
 
     learning_rate: float = 1e-2
     weight_decay: float = 0.0  # it would pull the scales, which begin at 1, towards 0
-    targets: tuple[str, ...] = ("W_key", "W_value", "layers.2")
+    targets: tuple[Target, ...] = ("W_key", "W_value", "layers.2")
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "IA3Config":
         from peft import IA3Config

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from headtohead.core.config import GPTConfig
-from headtohead.core.errors import InputError
+from headtohead.core.fields import Blocks
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, Strategy, unfreeze
 from headtohead.strategies._counts import block
@@ -23,14 +23,9 @@ class LastNBlocks(Strategy):
 
     family: ClassVar[str] = "selective"
 
-    n: int = 2
+    n: Blocks = 2
 
     def apply(self, model: GPTModel) -> None:
-        n_blocks = len(model.trf_blocks)
-        if not 1 <= self.n <= n_blocks:
-            raise InputError(
-                f"last_n_blocks@n={self.n}: the model has {n_blocks} blocks; use n=1 to n={n_blocks}"
-            )
         unfreeze(model.trf_blocks[-self.n :], model.final_norm)
 
     def counts(self, config: GPTConfig, n_classes: int) -> Counts:

@@ -1,9 +1,10 @@
 """Strategy: every weight, with a learning rate that falls with the distance from the head."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Range
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, Strategy, part_of, unfreeze
 from headtohead.strategies._counts import every_part
@@ -24,7 +25,7 @@ class LayerwiseDecay(Strategy):
     family: ClassVar[str] = "selective"
 
     learning_rate: float = 1e-4
-    decay: float = 0.8
+    decay: Annotated[float, Range(1e-3, 1)] = 0.8
 
     def apply(self, model: GPTModel) -> None:
         unfreeze(model)

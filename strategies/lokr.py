@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count, Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -24,8 +25,8 @@ class Lokr(PeftStrategy):
     """
 
     learning_rate: float = 3e-3
-    r: int = 8
-    alpha: int = 8
+    r: Rank = 8
+    alpha: Count = 8
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "LoKrConfig":
         from peft import LoKrConfig

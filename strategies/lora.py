@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import nn
 
 from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Count, Rank, Share
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, LowRank
 from headtohead.strategies._peft import PeftStrategy, plain_lora_layers
@@ -28,9 +29,9 @@ class Lora(PeftStrategy):
     """
 
     learning_rate: float = 8e-4
-    r: int = 16
-    alpha: int = 16
-    dropout: float = 0.0
+    r: Rank = 16
+    alpha: Count = 16
+    dropout: Share = 0.0
     bias: Literal["none", "all", "lora_only"] = "none"
     rslora: bool = False
     init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = "default"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Rank, Scale
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, LowRank, Strategy
 from headtohead.strategies._insert import replace_layers
@@ -64,8 +65,8 @@ class LoraBook(Strategy):
     merges: ClassVar[bool] = True
 
     learning_rate: float = 8e-4
-    r: int = 16
-    alpha: float = 16.0
+    r: Rank = 16
+    alpha: Scale = 16.0
     divide_by_r: bool = True
 
     def apply(self, model: GPTModel) -> None:

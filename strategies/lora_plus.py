@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Count, Rank, Scale
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import LowRank
 from headtohead.strategies._peft import PeftStrategy, plain_lora_layers
@@ -27,9 +28,9 @@ class LoraPlus(PeftStrategy):
     """
 
     learning_rate: float = 2e-4
-    ratio: float = 16.0
-    r: int = 16
-    alpha: int = 16
+    ratio: Scale = 16.0
+    r: Rank = 16
+    alpha: Count = 16
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "LoraConfig":
         from peft import LoraConfig

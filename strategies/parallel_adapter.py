@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Scale, Width
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, Strategy
 from headtohead.strategies._insert import blocks_of, replace_layer
@@ -57,8 +58,8 @@ class ParallelAdapter(Strategy):
     family: ClassVar[str] = "adapters"
 
     learning_rate: float = 3e-4
-    width: int = 64
-    scale: float = 4.0
+    width: Width = 64
+    scale: Scale = 4.0
 
     def apply(self, model: GPTModel) -> None:
         for block in blocks_of(model):

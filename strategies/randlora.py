@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count, Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -23,8 +24,8 @@ class Randlora(PeftStrategy):
     """
 
     learning_rate: float = 3e-4
-    r: int = 32
-    alpha: int = 640
+    r: Rank = 32
+    alpha: Count = 640
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "RandLoraConfig":
         from peft import RandLoraConfig

@@ -63,15 +63,6 @@ def test_text_and_prompt_must_fit_into_the_context() -> None:
         model(torch.zeros(1, 5, dtype=torch.int64))
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [PromptTuning(tokens=0), PromptTuning(tokens=64), PrefixTuning(tokens=0), SideTuning(reduction=7)],
-)
-def test_values_that_cannot_be_are_refused(strategy: Strategy) -> None:
-    with pytest.raises(InputError):
-        applied(strategy)
-
-
 def test_a_prefix_of_real_tokens_is_seen_by_a_text_that_keeps_its_positions() -> None:
     model, split = applied(PrefixTuning(tokens=3)), small_dataset().train
     plain = plain_with(model.out_head)

@@ -91,9 +91,9 @@ def test_targets_and_layers_choose_what_is_adapted() -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("lora@layers=3", "the blocks are 0 to 2"),
-        ("dora@targets=W_q", "targets=W_q: choose from W_query/"),
-        ("ia3@targets=out_head", "targets=out_head"),
+        ("lora@layers=3", "lora.layers=3: must be at least 0 and less than 3"),
+        ("dora@targets=W_q", "dora.targets=W_q: did you mean 'W_query'"),
+        ("ia3@targets=out_head", "ia3.targets=out_head"),
     ],
 )
 def test_a_layer_that_is_not_there_is_refused(label: str, said: str) -> None:
@@ -243,7 +243,7 @@ def test_a_type_that_peft_cannot_merge_says_so() -> None:
 
 
 def test_a_head_with_a_learning_rate_of_its_own_has_its_own_group() -> None:
-    model, strategy = classifier("vera@head_learning_rate=1e-4")
+    model, strategy = classifier("vera@head_learning_rate=1e-4+r=64")
     inserted_group, head_group = strategy.param_groups(model)
     assert {id(each) for each in head_group["params"]} == {id(each) for each in model.out_head.parameters()}
     assert (head_group["lr"], inserted_group["lr"]) == (1e-4, strategy.learning_rate)
