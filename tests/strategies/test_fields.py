@@ -58,98 +58,26 @@ def declared() -> list[str]:
     return labels
 
 
-BY_HAND = [
-    "lora@",
-    "lora@+",
-    "lora@r",
-    "lora@r=",
-    "lora@=4",
-    "lora@r==4",
-    "lora@r=4+r=8",
-    "lora@r=4++alpha=8",
-    "lora@rank=4",
-    "lora@R=4",
-    "@r=4",
-    "@",
-    "Lora",
-    "lora@@r=4",
-    "lora@init=best",
-    "lora@init=",
-    "lora@bias=some",
-    "lora@rslora=perhaps",
-    "lora@targets=",
-    "lora@targets=/",
-    "lora@targets=W_q",
-    "lora@targets=W_query//W_key",
-    "lora@targets=W_query/W_query",
-    "lora@targets=out_head",
-    "lora@layers=/",
-    "lora@layers=0/0",
-    "lora@layers=-1",
-    "lora@layers=first",
-    "lora@layers=1.5",
-    "lora@head_learning_rate=0",
-    "dora@targets=layers",
-    "ia3@targets=layers.1",
-    "road@angles=3",
-    "road@angles=0",
-    "hra@r=3",
-    "hra@r=1",
-    "vblora@vectors=1",
-    "oft@block_size=1",
-    "peft@options=/",
-    "bottleneck@pfeiffer=2",
-    "lora_book@divide_by_r=maybe",
-    "majority@r=1",
-    "tfidf_logreg@learning_rate=1",
-    "head@width=3",
-]
+BY_HAND = """
+lora@ lora@+ lora@r lora@r= lora@=4 lora@r==4 lora@r=4+r=8 lora@r=4++alpha=8 lora@rank=4 lora@R=4 @r=4 @
+Lora lora@@r=4 lora@init=best lora@init= lora@bias=some lora@rslora=perhaps lora@targets= lora@targets=/
+lora@targets=W_q lora@targets=W_query//W_key lora@targets=W_query/W_query lora@targets=out_head
+lora@layers=/ lora@layers=0/0 lora@layers=-1 lora@layers=first lora@layers=1.5 lora@head_learning_rate=0
+dora@targets=layers ia3@targets=layers.1 road@angles=3 road@angles=0 hra@r=3 hra@r=1 vblora@vectors=1
+oft@block_size=1 peft@options=/ bottleneck@pfeiffer=2 lora_book@divide_by_r=maybe majority@r=1
+tfidf_logreg@learning_rate=1 head@width=3
+""".split()  # noqa: SIM905
 # These need the model: the embedded demo has 96 dims, 4 blocks of 4 heads, 256 positions.
-TOO_MUCH_FOR_THE_DEMO = [
-    "lora@r=99999",
-    "lora@r=97",
-    "lora@layers=4",
-    "lora@layers=0/9",
-    "dora@r=97",
-    "adalora@init_r=97",
-    "adalora@target_r=12",
-    "adalora@target_r=20",
-    "adalora@final=0.95",
-    "adalora@warmup=0.6+final=0.5",
-    "lora_book@r=97",
-    "lora_plus@r=1000",
-    "delora@r=97",
-    "loha@r=97",
-    "lokr@r=97",
-    "miss@r=97",
-    "randlora@r=97",
-    "shira@r=49",
-    "vblora@r=97",
-    "vblora@topk=300",
-    "vera@r=385",
-    "hra@r=98",
-    "fourierft@n=9217",
-    "boft@block_size=7",
-    "oft@block_size=97",
-    "oft@block_size=36",
-    "last_n_blocks@n=5",
-    "first_n_blocks@n=99",
-    "prompt_tuning@tokens=256",
-    "prefix_tuning@tokens=257",
-    "side_tuning@reduction=7",
-    "side_tuning@reduction=97",
-    "bottleneck@width=385",
-    "parallel_adapter@width=99999",
-    "peft@type=LORRA",
-    "peft@type=LORA+options=r=0",
-    "peft@options=r=-1",
-    "peft@type=LORA+options=r=97",
-    "peft@options=hira_dropout=nan",
-    "peft@options=rank=4",
-    "peft@options=r",
-    "peft@type=C3A+options=block_size=7",
-    "peft@type=PREFIX_TUNING",
-]
+TOO_MUCH_FOR_THE_DEMO = """
+lora@r=99999 lora@r=97 lora@layers=4 lora@layers=0/9 dora@r=97 adalora@init_r=97 adalora@target_r=12
+adalora@target_r=20 adalora@final=0.95 adalora@warmup=0.6+final=0.5 lora_book@r=97 lora_plus@r=1000
+delora@r=97 loha@r=97 lokr@r=97 miss@r=97 randlora@r=97 shira@r=49 vblora@r=97 vblora@topk=300 vera@r=385
+hra@r=98 fourierft@n=9217 boft@block_size=7 oft@block_size=97 oft@block_size=36 last_n_blocks@n=5
+first_n_blocks@n=99 prompt_tuning@tokens=256 prefix_tuning@tokens=257 side_tuning@reduction=7
+side_tuning@reduction=97 bottleneck@width=385 parallel_adapter@width=99999 peft@type=LORRA
+peft@type=LORA+options=r=0 peft@options=r=-1 peft@type=LORA+options=r=97 peft@options=hira_dropout=nan
+peft@options=rank=4 peft@options=r peft@type=C3A+options=block_size=7 peft@type=PREFIX_TUNING
+""".split()  # noqa: SIM905
 
 
 def refused(label: str, folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
@@ -168,8 +96,7 @@ def refused(label: str, folder: Path, capsys: pytest.CaptureFixture[str], *more:
 def test_a_meaningless_value_is_refused(
     label: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, _, setting = label.partition("@")
-    assert name in refused(label, tmp_path, capsys)
+    assert label.partition("@")[0] in refused(label, tmp_path, capsys)
 
 
 def test_so_many_labels_are_tried() -> None:
@@ -193,13 +120,23 @@ def test_the_command_refuses_it_before_it_writes(tmp_path: Path, capsys: pytest.
 def test_a_setting_is_held_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "lora.r=0" in refused("lora", tmp_path, capsys, "--set", "lora.r=0")
     assert "twice" in refused("lora", tmp_path, capsys, "--set", "lora.r=2", "--set", "lora.r=4")
-    assert "'lora\\x1b.r=2'" in refused("lora", tmp_path, capsys, "--set", "lora\x1b.r=2")
+    assert "'lora\\x1b'" in refused("lora", tmp_path, capsys, "--set", "lora\x1b.r=2")
 
 
 @pytest.mark.parametrize(
     "values",
-    [{"r": 0}, {"r": 2.0}, {"r": True}, {"dropout": 1.0}, {"learning_rate": float("nan")}, {"init": "best"}]
-    + [{"targets": ("W_q",)}, {"layers": (-1,)}, {"rslora": 1}, {"head_learning_rate": 0.0}],
+    [
+        {"r": 0},
+        {"r": 2.0},
+        {"r": True},
+        {"dropout": 1.0},
+        {"learning_rate": float("nan")},
+        {"init": "best"},
+        {"targets": ("W_q",)},
+        {"layers": (-1,)},
+        {"rslora": 1},
+        {"head_learning_rate": 0.0},
+    ],
 )
 def test_strategies_made_in_code_are_held_to_their_declarations(values: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=rf"lora\.{next(iter(values))}="):

@@ -126,7 +126,7 @@ def test_loras_second_factors_learn_faster_under_lora_plus() -> None:
 
 
 def test_adaloras_extra_loss_is_the_mean_distance_from_orthogonal_vectors() -> None:
-    model, strategy = classifier("adalora@init_r=3+orthogonality=0.7")
+    model, strategy = classifier("adalora@init_r=3+target_r=2+orthogonality=0.7")
     distances = []
     for name, factor in model.named_parameters():
         if "lora_A" in name or "lora_B" in name:
@@ -139,7 +139,7 @@ def test_adaloras_extra_loss_is_the_mean_distance_from_orthogonal_vectors() -> N
 
 
 def test_adaloras_extra_loss_vanishes_for_orthogonal_vectors() -> None:
-    model, strategy = classifier("adalora@init_r=3")
+    model, strategy = classifier("adalora@init_r=3+target_r=2")
     for name, factor in model.named_parameters():
         if "lora_A" in name or "lora_B" in name:
             nn.init.orthogonal_(factor)
@@ -168,7 +168,7 @@ def test_adalora_follows_the_length_of_the_training() -> None:
 # --- shared tensors --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("label", "shared"), [("vblora", "vector_bank"), ("vera", "vera_A")])
+@pytest.mark.parametrize(("label", "shared"), [("vblora", "vector_bank"), ("vera@r=64", "vera_A")])
 def test_what_layers_share_is_in_the_state_once(label: str, shared: str) -> None:
     model, _ = classifier(label)
     assert len([name for name in model.state_dict() if shared in name]) == 1
