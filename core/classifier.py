@@ -27,8 +27,9 @@ from headtohead.core.errors import InputError
 from headtohead.core.files import atomic_directory, sha256_of
 from headtohead.core.model import GPTModel
 from headtohead.core.readout import Readout
-from headtohead.core.strategy import Method, Strategy, Variant, freeze, load_module, unfreeze
-from headtohead.core.strategy import load_file as load_plugin
+from headtohead.core.strategy import Method, Strategy, Variant, freeze, unfreeze
+from headtohead.core.strategy_files import load_file as load_plugin
+from headtohead.core.strategy_files import load_module
 from headtohead.core.weights import Pretrained, find_pretrained
 
 TENSORS = "classifier.safetensors"

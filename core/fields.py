@@ -136,6 +136,18 @@ def not_none(arguments: tuple[Any, ...]) -> Any:
     return next(item for item in arguments if item is not type(None))
 
 
+def is_settable(kind: Any) -> bool:
+    """Whether a value of that type can be written in a label or a setting."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return is_settable(arguments[0])
+    if origin in (types.UnionType, typing.Union):
+        return len(arguments) == 2 and type(None) in arguments and is_settable(not_none(arguments))
+    if origin is tuple:
+        return len(arguments) == 2 and arguments[1] is Ellipsis and is_settable(arguments[0])
+    return origin is Literal or kind in (bool, int, float, str)
+
+
 def _bound(limit: float | str | None, config: GPTConfig | None) -> float:
     if isinstance(limit, str):
         return math.inf if config is None else getattr(config, limit)

@@ -4,15 +4,11 @@ A strategy is one file with one frozen dataclass. Its fields are its hyperparame
 of the report: first line what is trained, then the parameter count in closed form, then where it comes from.
 """
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -212,42 +208,3 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
 def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
     """How many numbers the parameters hold together."""
     return sum(parameter.numel() for parameter in parameters)
-
-
-def strategy_class_of(module: ModuleType) -> type[Method]:
-    """The one Strategy or Baseline class that ``module`` defines; InputError where there is none, or several."""
-    found = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, Strategy | Baseline)
-        and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        names = ", ".join(value.__name__ for value in found) or "none"
-        raise InputError(
-            f"{module.__file__} must define exactly one subclass of core.strategy.Strategy or Baseline (found: {names})"
-        )
-    return found[0]
-
-
-def load_module(name: str) -> type[Method]:
-    """The strategy class of an importable module; an error inside the file keeps its own traceback."""
-    return strategy_class_of(importlib.import_module(name))
-
-
-def load_file(path: Path) -> type[Method]:
-    """The strategy class of a file outside the packages (``--plugin FILE``).
-
-    Raises:
-        InputError: the file does not exist, is no Python file, or holds no strategy.
-    """
-    if not path.is_file() or path.suffix != ".py":
-        raise InputError(f"--plugin {path}: no such Python file; give the path of a file like my_strategy.py")
-    name = f"headtohead_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while the class is being made
-    spec.loader.exec_module(module)
-    return strategy_class_of(module)

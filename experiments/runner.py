@@ -92,7 +92,7 @@ def run(experiment: Experiment, console: Console) -> Result:
         InputError: something that makes the whole experiment impossible; nothing is written then.
     """
     started = time.perf_counter()
-    variants = _variants(experiment)
+    variants = build_variants(experiment.strategies, experiment.settings, experiment.plugins)
     options = _engine_options(experiment)
     config = experiment.train_config()
     with tempfile.TemporaryDirectory(prefix="headtohead-") as scratch:
@@ -147,18 +147,6 @@ def _engine_options(experiment: Experiment) -> EngineOptions:
 
 
 # --- before the first run --------------------------------------------------------------------------------------
-
-
-def _variants(experiment: Experiment) -> list[Variant]:
-    try:
-        return build_variants(experiment.strategies, experiment.settings, experiment.plugins)
-    except InputError:
-        raise
-    except Exception as error:
-        traceback.print_exc()  # the strategy file's own, which is what its author needs
-        raise InputError(
-            f"a strategy file could not be loaded ({type(error).__name__}: {error}); its traceback is above"
-        ) from error
 
 
 def _plan(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from headtohead.core.config import CONFIGS
 from headtohead.core.errors import InputError
 from headtohead.core.files import sha256_of
-from headtohead.strategies import DEFAULT, did_you_mean, discover, split_labels
+from headtohead.strategies import DEFAULT, did_you_mean, plugin_name, split_labels
 
 if TYPE_CHECKING:
     from headtohead.core.data import Dataset
@@ -183,7 +183,7 @@ def strategy_labels(text: str | None, plugins: Sequence[Path] = ()) -> tuple[str
     Raises:
         InputError: an empty list, or a plugin whose file name cannot be the name of a strategy.
     """
-    names = [_plugin_name(path) for path in plugins]
+    names = [plugin_name(path) for path in plugins]
     for name in names:
         if names.count(name) > 1:
             raise InputError(
@@ -192,16 +192,6 @@ def strategy_labels(text: str | None, plugins: Sequence[Path] = ()) -> tuple[str
     labels = list(DEFAULT) if text is None else split_labels(text)
     named = {label.partition("@")[0] for label in labels}
     return (*labels, *(name for name in names if name not in named))
-
-
-def _plugin_name(path: Path) -> str:
-    if path.stem in discover():
-        raise InputError(f"--plugin {path}: there is a strategy named {path.stem!r} already; rename the file")
-    if path.suffix == ".py" and not path.stem.isidentifier():
-        raise InputError(
-            f"--plugin {path}: {path.stem!r} cannot name a strategy; use letters, digits and _, as in my_strategy.py"
-        )
-    return path.stem
 
 
 def check_name(name: str) -> None:

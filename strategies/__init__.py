@@ -5,6 +5,7 @@ Files whose name begins with an underscore are helpers, not strategies.
 """
 
 import re
+import traceback
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +53,7 @@ def build_variants(
     Raises:
         InputError: an unknown name or field, a value of the wrong type, or a setting that applies to nothing.
     """
-    files = {path.stem: path for path in plugins}
+    files = {plugin_name(path): path for path in plugins}
     by_name = _settings_by_name(settings)
     variants = [_build(label, by_name, files) for label in labels]
     unused = set(by_name) - {variant.name for variant in variants}
@@ -81,19 +82,45 @@ def configure(base: "Method", values: Mapping[str, str], name: str) -> "Method":
     return configured
 
 
+def plugin_name(path: Path) -> str:
+    """The name of the strategy in a file of the user's.
+
+    Raises:
+        InputError: the file's name cannot be a strategy's, or is one's already.
+    """
+    if path.stem in discover():
+        raise InputError(f"--plugin {path}: there is a strategy named {path.stem!r} already; rename the file")
+    if path.suffix == ".py" and not path.stem.isidentifier():
+        raise InputError(
+            f"--plugin {path}: {path.stem!r} cannot name a strategy; use letters, digits and _, as in my_strategy.py"
+        )
+    return path.stem
+
+
 def _build(label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mapping[str, Path]) -> "Variant":
-    from headtohead.core.strategy import Variant, load_file, load_module
+    from headtohead.core.strategy import Variant
 
     name = label.partition("@")[0]
-    known = discover()
-    if name in plugins:
-        strategy_class = load_file(plugins[name])
-    elif name in known:
-        strategy_class = load_module(f"headtohead.strategies.{name}")
-    else:
-        raise InputError(f"unknown strategy {name!r}; {did_you_mean(name, {*known, *plugins})}")
+    known = discover() | plugins
+    if name not in known:
+        raise InputError(f"unknown strategy {name!r}; {did_you_mean(name, known)}")
+    strategy_class = _load(known[name], name if name not in plugins else None)
     values = {**settings.get(name, {}), **_options(label)}
     return Variant(name, label, configure(strategy_class(), values, name), plugins.get(name))
+
+
+def _load(path: Path, name: str | None) -> "type[Method]":
+    """The class in a strategy's file; the traceback of what the file's own code raises is printed."""
+    from headtohead.core.strategy_files import line_in, load_file, load_module
+
+    try:
+        return load_file(path) if name is None else load_module(f"{__name__}.{name}")
+    except InputError:
+        raise
+    except Exception as error:
+        traceback.print_exc()  # it is what the file's author needs
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}, line {line_in(path, error)}: {said} (its traceback is above)") from error
 
 
 def _options(label: str) -> dict[str, str]:

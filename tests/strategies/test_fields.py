@@ -10,7 +10,8 @@ import pytest
 from headtohead.core.config import CONFIGS
 from headtohead.core.errors import InputError
 from headtohead.core.fields import Range, annotations
-from headtohead.core.strategy import Strategy, load_module
+from headtohead.core.strategy import Strategy
+from headtohead.core.strategy_files import load_module
 from headtohead.experiments import command_line
 from headtohead.strategies import build_variants, discover
 from headtohead.strategies.head import Head
