@@ -81,13 +81,18 @@ def _check_class(method: type[Method], path: Path) -> None:
     for missing in sorted(getattr(method, "__abstractmethods__", ())):
         arguments = ", ".join(inspect.signature(getattr(method, missing)).parameters)
         raise _slip(path, lines.of(name), f"class {name} has no method {missing}({arguments})")
-    if "__dataclass_params__" not in vars(method):
-        raise _slip(path, lines.of(name), f"class {name} needs {_DECORATOR} on the line above it")
+    typed = vars(method).get("__annotations__", {})
+    own = [attribute for attribute, kind in typed.items() if "ClassVar" not in str(kind)]
+    if own and "__dataclass_params__" not in vars(method):
+        raise _slip(
+            path,
+            lines.of(name),
+            f"class {name} needs {_DECORATOR} on the line above it, or {own[0]} is no field",
+        )
     known = {field.name: field for field in fields(method)}
     for attribute, value in vars(method).items():
         inherited = attribute not in known and any(hasattr(base, attribute) for base in method.__bases__)
-        typed = attribute in vars(method).get("__annotations__", {})
-        if _looks_like_a_field(attribute, value) and not (typed or inherited):
+        if _looks_like_a_field(attribute, value) and attribute not in typed and not inherited:
             said = f"{attribute} = {value!r} has no type, so it is no field; write {attribute}: {type(value).__name__}"
             raise _slip(path, lines.of(name, attribute), f"{said} = {value!r} (or ClassVar for a constant)")
     try:
