@@ -45,7 +45,9 @@ def read_sources(folder: Path, seed: int) -> list[Source]:
         InputError: no such folder, no such file in it, or a file that is damaged, no UTF-8, or too small.
     """
     if not folder.is_dir():
-        raise InputError(f"--text {folder}: there is no such folder; give one that holds .txt or .txt.xz files")
+        raise InputError(
+            f"--text {folder}: there is no such folder; give one that holds .txt or .txt.xz files"
+        )
     paths = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS) and path.is_file())
     if not paths:
         raise InputError(f"--text {folder} holds no .txt or .txt.xz file; put the text to train on there")

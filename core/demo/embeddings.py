@@ -36,9 +36,7 @@ def ppmi_svd(
     return START_STD * (embeddings / embeddings.std() + 0.1 * noise)
 
 
-def _neighbours(
-    rows: NDArray[np.int32], starts: NDArray[np.int64], vocabulary: int
-) -> sparse.csr_matrix:
+def _neighbours(rows: NDArray[np.int32], starts: NDArray[np.int64], vocabulary: int) -> sparse.csr_matrix:
     """How often two rows stand near each other in one message, nearer pairs counted more: (R, R), symmetric."""
     message = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     total = sparse.csr_matrix((vocabulary, vocabulary), dtype=np.float32)
@@ -58,6 +56,4 @@ def _positive_mutual_information(counts: sparse.csr_matrix) -> sparse.csr_matrix
     expected = row_sums[pairs.row] * smoothed[pairs.col] / smoothed.sum()
     information = np.log(np.maximum(pairs.data / expected, 1.0)).astype(np.float32)
     kept = information > 0
-    return sparse.csr_matrix(
-        (information[kept], (pairs.row[kept], pairs.col[kept])), shape=counts.shape
-    )
+    return sparse.csr_matrix((information[kept], (pairs.row[kept], pairs.col[kept])), shape=counts.shape)

@@ -14,16 +14,16 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
+from headtohead.core.config import VOCABULARY, GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic
-from headtohead.core.model import GPTConfig
 
 DEMO_WEIGHTS = Path(__file__).with_name("model.safetensors")
 DEMO_SHA256 = ""
 EMBEDDINGS, ROW_OF = "tok_emb.weight", "row_of"
 
 
-def demo_config(rows: int = 50257) -> GPTConfig:
+def demo_config(rows: int = VOCABULARY) -> GPTConfig:
     """The demo's shape; ``rows`` is below GPT-2's vocabulary only while it is pretrained."""
     return GPTConfig(vocab_size=rows, context_length=256, emb_dim=128, n_layers=4, n_heads=4)
 

@@ -84,7 +84,10 @@ def _groups(lengths: list[NDArray[np.int64]], shares: list[float]) -> tuple[tupl
     """Where each group of messages lies, and how often to draw from it for its share of the *tokens*."""
     spelling = [PLAIN_SHARE] * len(shares) + [1 - PLAIN_SHARE] * len(shares)
     draws = np.array(
-        [share * part / group.mean() for share, part, group in zip(shares * 2, spelling, lengths, strict=True)]
+        [
+            share * part / group.mean()
+            for share, part, group in zip(shares * 2, spelling, lengths, strict=True)
+        ]
     )
     ends = np.cumsum([len(group) for group in lengths])
     begins = ends - [len(group) for group in lengths]

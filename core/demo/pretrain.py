@@ -210,7 +210,7 @@ def pretrain(settings: Settings, console: Console) -> Run:
 
 
 def _with_precision(settings: Settings) -> Settings:
-    """"auto" decided by a measurement; what was decided is written down with the model."""
+    """ "auto" decided by a measurement; what was decided is written down with the model."""
     if settings.precision != "auto":
         return settings
     from headtohead.core.demo.load import demo_config
@@ -249,7 +249,9 @@ def _line(run: Run) -> str:
 def _publish(run: Run, console: Console) -> None:
     """The last evaluation, on everything held out, then the model and its log."""
     found, unigram = run.evaluate(None), run.unigram()
-    settings = {name: str(value) for name, value in asdict(run.settings).items() if name not in ("text", "output")}
+    settings = {
+        name: str(value) for name, value in asdict(run.settings).items() if name not in ("text", "output")
+    }
     facts = settings | {
         "steps": str(run.step),
         "positions": str(run.step * POSITIONS),
@@ -258,7 +260,9 @@ def _publish(run: Run, console: Console) -> None:
     }
     path = run.settings.output / "model.safetensors"
     try:
-        sha256 = write_weights(path, dict(run.model.named_parameters()), run.material.vocabulary.row_of, facts)
+        sha256 = write_weights(
+            path, dict(run.model.named_parameters()), run.material.vocabulary.row_of, facts
+        )
         write_text_atomic(run.settings.output / "training_log.csv", _csv(run.log))
     except OSError as error:
         raise InputError(f"--output {run.settings.output} cannot be written: {error.strerror}") from error
@@ -275,7 +279,9 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 
 def _settings(arguments: Sequence[str] | None) -> Settings:
-    parser = argparse.ArgumentParser(prog="python -m core.demo.pretrain", description="Pretrain the demo model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m core.demo.pretrain", description="Pretrain the demo model."
+    )
     parser.add_argument("--text", type=Path, required=True, help="folder with .txt and .txt.xz files")
     parser.add_argument("--output", type=Path, default=Path("demo-model"), help="folder to write to")
     parser.add_argument("--minutes", type=float, default=120.0, help="training time (default 120)")

@@ -44,7 +44,9 @@ class WindowMaker:
         weights = np.minimum(1.0, np.sqrt(COMMON / np.maximum(frequency, 1e-12)))
         self.cumulative = np.concatenate([[0.0], np.cumsum(weights[pieces.rows])])
 
-    def batch(self, random: np.random.Generator, positions: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def batch(
+        self, random: np.random.Generator, positions: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Inputs (B, T) and targets (B, T) with B * T = ``positions``; T is drawn, NO_TARGET is not trained."""
         length, _, single = WINDOWS[random.choice(len(WINDOWS), p=[share for _, share, _ in WINDOWS])]
         inputs = np.full((positions // length, length), END_OF_TEXT_ROW, dtype=np.int64)
