@@ -18,6 +18,7 @@ from headtohead.core.device import resolve_device
 from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
+from headtohead.core.strategy import Strategy
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
