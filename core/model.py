@@ -5,6 +5,8 @@ Radford et al. (2019), "Language Models are Unsupervised Multitask Learners".
 Shapes: B messages, T tokens, D = emb_dim, H heads, V tokens in the vocabulary, C classes.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,6 +103,7 @@ class GPTModel(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
+        self.strategy_state: dict[str, Any] = {}  # what a strategy keeps between its methods; not saved
         self.tok_emb = nn.Embedding(config.vocab_size, config.emb_dim)
         self.pos_emb = nn.Embedding(config.context_length, config.emb_dim)
         self.drop_emb = nn.Dropout(config.drop_rate)

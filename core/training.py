@@ -21,6 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 from headtohead.core.data import Dataset
 from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.model import GPTModel
+from headtohead.core.readout import Readout, ReadoutName
 from headtohead.core.strategy import Strategy
 
 SplitName = Literal["train", "validation", "test"]
@@ -36,12 +37,17 @@ class TrainConfig:
     batch_size: int = 8
     evaluate_every: int = 50  # steps
     evaluate_batches: int = 5  # of train and of validation, per evaluation
-    position: Literal["last", "last_real"] = "last"
+    position: ReadoutName = "last"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
+
+    @property
+    def readout(self) -> Readout:
+        """What the class is read from."""
+        return Readout(self.position)
 
 
 @dataclass(frozen=True)

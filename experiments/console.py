@@ -20,7 +20,9 @@ from headtohead.strategies._catalogue import Entry, by_family
 if TYPE_CHECKING:
     from headtohead.core import training
     from headtohead.experiments.record import RunRecord
+    from headtohead.experiments.statistics import Summary
 
+READABLE = 110  # columns that a paragraph takes at most
 PLAIN_LINE_SECONDS = 30.0  # between two lines about a run where there is no terminal to draw a bar in
 
 
@@ -214,22 +216,31 @@ def _outcome_line(number: str, title: str, record: "RunRecord") -> Text:
 
 def print_end(
     console: Console,
-    directory: Path,
+    summary: "Summary",
     paths: Mapping[str, Path],
-    failed: Mapping[str, Path],
     seconds: float | None,
 ) -> None:
-    """The comparison table, failed runs with their traceback files, where the report lies, and the time taken."""
-    from headtohead.experiments.record import load_experiment
-    from headtohead.experiments.statistics import summarise
-    from headtohead.experiments.terminal import comparison_table
-    from headtohead.experiments.wording import short_seconds
+    """The comparison and its answer, failed runs with their traceback files, where the report lies, the time taken."""
+    from headtohead.experiments.record import TRACEBACK_FILE, run_directory
+    from headtohead.experiments.terminal import ComparisonTable, visible
+    from headtohead.experiments.wording import answer, short_seconds
 
+    directory = summary.experiment.directory
     console.print()
-    console.print(comparison_table(summarise(load_experiment(directory))))
+    console.print(ComparisonTable(summary))
     console.print()
-    for title, path in failed.items():
-        console.print(Text(f"failed: {title}; its traceback is in {path}", style="red"))
+    first, *rest = answer(summary)
+    console.print(
+        Text(visible(first), style="bold").append(" ".join(["", *map(visible, rest)]), style="not bold"),
+        width=min(console.width, READABLE),
+    )
+    console.print()
+    for run in summary.failed:
+        path = run_directory(directory, run.run_id) / TRACEBACK_FILE
+        if path.is_file():
+            console.print(
+                Text(f"{run.label}, seed {run.seed}, failed: its traceback is in {path}", style="red")
+            )
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")

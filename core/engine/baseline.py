@@ -28,7 +28,7 @@ def fit_baseline(
     labels = {name: getattr(dataset, name).labels for name in SPLITS}
     inputs: dict[SplitName, Any] = features or {name: list(getattr(dataset, name).texts) for name in SPLITS}
     with meter.measure("train"):
-        everything = _together([inputs[name] for name in SPLITS])
+        everything = _concatenated([inputs[name] for name in SPLITS])
         n_classes = len(dataset.label_names)
         prediction = baseline.fit_predict(inputs["train"], labels["train"], everything, n_classes, seed)
     with meter.measure("eval"):
@@ -53,7 +53,7 @@ def fit_baseline(
     )
 
 
-def _together(parts: list[Any]) -> Any:
+def _concatenated(parts: list[Any]) -> Any:
     return torch.cat(parts) if isinstance(parts[0], Tensor) else [text for part in parts for text in part]
 
 

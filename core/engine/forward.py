@@ -28,7 +28,7 @@ class ReferenceForward:
         self._token_ids = {name: split.token_ids.to(device) for name, split in splits.items()}
         self._labels = {name: split.labels.to(device) for name, split in splits.items()}
         self._position = {
-            name: positions(split.last_position, dataset.max_length, config).to(device)
+            name: config.readout.positions(split.last_position, dataset.max_length).to(device)
             for name, split in splits.items()
         }
 
@@ -43,15 +43,6 @@ class ReferenceForward:
 
     def parameters_changed(self) -> None:
         """Nothing is derived from the parameters here."""
-
-
-def positions(last_position: Tensor, max_length: int, config: TrainConfig) -> Tensor:
-    """Where the class is read: the last of ``max_length`` positions, or each message's last real token."""
-    return (
-        last_position.new_full(last_position.shape, max_length - 1)
-        if config.position == "last"
-        else last_position
-    )
 
 
 class PlannedForward:

@@ -76,10 +76,10 @@ class SharedInput:
             updates = self._updates.values()
             factors = [factor for update in updates for factor in (update.down, update.up)]
             scales = tuple(update.scale for update in updates)
-            together = _MergedLinear.apply(x, weight, bias, scales, self.onednn, *factors)  # type: ignore[no-untyped-call]
+            joined = _MergedLinear.apply(x, weight, bias, scales, self.onednn, *factors)  # type: ignore[no-untyped-call]
         else:
-            together = linear(x, weight, bias, self.onednn)
-        return together.split([each.out_features for each in self._linears], dim=-1)
+            joined = linear(x, weight, bias, self.onednn)
+        return joined.split([each.out_features for each in self._linears], dim=-1)
 
     def one(self, module: nn.Module, x: Tensor) -> Tensor:
         """One of the layers alone: (n, D) -> (n, E)."""

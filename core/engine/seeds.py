@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
 from headtohead.core.engine.fit import Engine, OnProgress
+from headtohead.core.engine.group import Ended, fit_alone
 from headtohead.core.engine.heads import fit_heads
 from headtohead.core.engine.options import Job
 from headtohead.core.engine.side_by_side import fit_side_by_side
 from headtohead.core.engine.stacked import can_be_stacked, fit_stacked
-from headtohead.core.engine.together import Result, fit_alone
 from headtohead.core.strategy import Strategy, Variant
 
 
@@ -33,7 +33,7 @@ def groups(engine: Engine, jobs: Sequence[Job]) -> list[list[Job]]:
     return list(kinds.values())
 
 
-def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:
+def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
     """Do the jobs of one group of :func:`groups`; each yields its outcome, or the error that ended it."""
     way = way_of(engine, jobs[0].variant) if len(jobs) > 1 else Way.ALONE
     yield from _WAYS[way](engine, jobs, on_progress)
@@ -68,7 +68,7 @@ def _kind(engine: Engine, job: Job) -> object:
     return (job.variant.label, job.seed) if way is Way.ALONE else job.variant.label
 
 
-def _one_after_another(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:
+def _one_after_another(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
     for job in jobs:
         yield fit_alone(engine, job, on_progress)
 

@@ -1,9 +1,9 @@
 """The distinct messages of a data set and how a batch of them lies in memory.
 
-GPT-2 is causal: tokens after the position at which the class is read cannot matter, so a sequence ends there.
-Under ``position="last"`` every sequence has the full padded length; under ``"last_real"`` it is as long as its
-message, and a batch holds no padding at all. The same padded message occurs several times in real data (7 % of
-the SMS messages), so hidden states and evaluations are computed once per distinct sequence.
+A sequence holds the tokens that can matter (``core.readout``): read at the last position it has the full padded
+length; read at the last real token it is as long as its message, and a batch holds no padding at all. The same
+padded message occurs several times in real data (7 % of the SMS messages), so hidden states and evaluations are
+computed once per distinct sequence.
 Shapes: U distinct sequences, B of them in a batch, n their tokens together, T the longest of the batch.
 """
 
@@ -103,10 +103,8 @@ def distinct_sequences(dataset: Dataset, config: TrainConfig) -> Sequences:
     of_row: dict[SplitName, Tensor] = {}
     for name in SPLITS:
         split = getattr(dataset, name)
-        ends = (split.last_position + 1).tolist()
-        rows = split.token_ids.tolist()
-        if config.position == "last_real":
-            rows = [row[:end] for row, end in zip(rows, ends, strict=True)]
+        lengths = config.readout.lengths(split.last_position, dataset.max_length).tolist()
+        rows = [row[:end] for row, end in zip(split.token_ids.tolist(), lengths, strict=True)]
         of_row[name] = torch.tensor([numbers.setdefault(tuple(row), len(numbers)) for row in rows])
     token_ids = torch.tensor([token for row in numbers for token in row])
     return Sequences(token_ids, torch.tensor([len(row) for row in numbers]), of_row)

@@ -11,17 +11,17 @@ from dataclasses import replace
 import torch
 
 from headtohead.core.engine.fit import Engine, OnProgress
+from headtohead.core.engine.group import Ended, events_of
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.engine.threads import AVAILABLE
-from headtohead.core.engine.together import Result, events_of
 from headtohead.core.errors import TrainingError
 from headtohead.core.training import Progress
 
 
-def fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:
+def fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
     """One run per core, each on one thread."""
     threads = torch.get_num_threads()
-    steps = _Together(len(jobs), on_progress)
+    steps = _SharedProgress(len(jobs), on_progress)
     try:
         with ThreadPoolExecutor(AVAILABLE, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting: dict[Future[Outcome], Job] = {
@@ -50,7 +50,7 @@ def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome:
     return replace(outcome, grouped=True, peak_memory_bytes=None)
 
 
-class _Together:
+class _SharedProgress:
     """The progress of several runs as one; raises in the runs once the caller has stopped listening."""
 
     def __init__(self, runs: int, on_progress: OnProgress) -> None:

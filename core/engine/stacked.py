@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun, disturbed
+from headtohead.core.engine.group import Ended, check_losses, events_of, fit_alone, follow
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.engine.tail import Tail, logits_of_all
-from headtohead.core.engine.together import Result, check_losses, events_of, fit_alone, follow
 from headtohead.core.errors import TrainingError
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy
@@ -35,7 +35,7 @@ def can_be_stacked(strategy: Strategy) -> bool:
     return all(getattr(type(strategy), name) is getattr(Strategy, name) for name in own)
 
 
-def fit_stacked(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Result]:
+def fit_stacked(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
     """Runs of one variant in as few stacks as memory holds, or one after another where they cannot be stacked."""
     waiting, why_not = list(jobs), ""
     while len(waiting) > 1:
@@ -121,7 +121,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _finish(engine: Engine, stack: "Stack", histories: Sequence[History]) -> Iterator[Result]:
+def _finish(engine: Engine, stack: "Stack", histories: Sequence[History]) -> Iterator[Ended]:
     """Save, reload and evaluate every run as if it were alone."""
     for number, (run, history) in enumerate(zip(stack.runs, histories, strict=True)):
         run.model.eval()
@@ -243,7 +243,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _stacked(parameters: Sequence[Tensor]) -> nn.Parameter:
     """One parameter (S, ...) of which the given ones become views."""
-    together = nn.Parameter(torch.stack([parameter.detach() for parameter in parameters]))
-    for own, parameter in zip(together.detach(), parameters, strict=True):
+    stack = nn.Parameter(torch.stack([parameter.detach() for parameter in parameters]))
+    for own, parameter in zip(stack.detach(), parameters, strict=True):
         parameter.data = own
-    return together
+    return stack

@@ -82,10 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, command: str) -> int:
     from rich.console import Console
 
+    from headtohead.core.device import resolve_device
     from headtohead.core.training import TrainConfig
     from headtohead.experiments.benchmark import inputs, measure, output
     from headtohead.experiments.benchmark.contender import Settings, Task
-    from headtohead.experiments.environment import resolve_device
     from headtohead.strategies import build_variants, split_labels
 
     chosen, console = measure.choose(arguments.contenders), Console(highlight=False)
@@ -99,7 +99,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     with tempfile.TemporaryDirectory(prefix="headtohead-benchmark-") as name:
         folder = Path(name)
         pretrained = inputs.find_weights(arguments.weights_dir, arguments.quick, folder)
-        dataset = inputs.find_messages(arguments.data, pretrained, folder)
+        dataset = inputs.find_messages(arguments.data, pretrained)
         sample = inputs.choose_sample(dataset, config, settings.seed, settings.loss_steps)
         thinned = inputs.thin_out(dataset, sample, settings.prefix_fraction)
         task = Task(variants[0], pretrained, dataset, thinned, sample, config, settings, folder)

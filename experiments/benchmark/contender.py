@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from headtohead.core.data import Dataset
 from headtohead.core.engine.meter import Meter
+from headtohead.core.readout import ReadoutName
 from headtohead.core.strategy import Variant
 from headtohead.core.training import Event, TrainConfig
 from headtohead.core.weights import Pretrained
@@ -125,7 +126,7 @@ class Contender:
 
     name: str
     title: str
-    position: Literal["last", "last_real"]
+    position: ReadoutName
     start: Callable[[Task], Running]
     packages: dict[str, str] = field(default_factory=dict)
     timed: bool = True

@@ -6,6 +6,7 @@ Nothing is a constant here: the counts follow from the protocol's events over th
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,12 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from headtohead.core import data, weights
 from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL
-from headtohead.core.data import Dataset, Split
+from headtohead.core.data import Dataset, Split, load_dataset
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.errors import Unavailable
-from headtohead.core.model import GPTModel
 from headtohead.core.training import (
     SPLITS,
     Event,
@@ -31,57 +30,40 @@ from headtohead.core.training import (
     protocol,
     row_loaders,
 )
-from headtohead.core.weights import Pretrained
+from headtohead.core.weights import Pretrained, find_pretrained
+from headtohead.core.weights.pretrained import tensors_sha256
+from headtohead.core.weights.random import random_tensors
 
 T = TypeVar("T")
 
 
-class RandomWeights(Pretrained):
-    """Random weights of a published shape, in a file that lives as long as the benchmark."""
-
-    def build(self) -> GPTModel:
-        """A fresh model on the CPU in evaluation mode."""
-        assert self.path is not None
-        with torch.device("meta"):
-            model = GPTModel(self.config)
-        tensors = load_file(self.path)
-        model.load_state_dict(tensors | {weights.TIED_HEAD: tensors["tok_emb.weight"]}, assign=True)
-        model.out_head.weight = model.tok_emb.weight
-        return model.eval()
-
-
 def find_weights(weights_dir: Path | None, quick: bool, folder: Path) -> Pretrained:
     """OpenAI's checkpoint where a folder is named, else the demo model, or random weights of 124M's shape.
+
+    The random ones lie in a file, so that building a model takes no longer than it does with real ones.
 
     Raises:
         InputError: a folder without a whole checkpoint.
     """
     if weights_dir is not None or quick:
         model = None if weights_dir is not None else DEMO_MODEL
-        return weights.find_pretrained(model, weights_dir, download=False)
-    tensors, generator = {}, torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        shapes = {key: values.shape for key, values in GPTModel(CONFIGS[DEFAULT_MODEL]).state_dict().items()}
-    for key, shape in shapes.items():
-        if key != weights.TIED_HEAD:
-            center = 1.0 if key.endswith("scale") else 0.0
-            tensors[key] = torch.randn(shape, generator=generator).mul_(0.02).add_(center)
-    path = folder / "random.safetensors"
+        return find_pretrained(model, weights_dir, download=False)
+    config, path = CONFIGS[DEFAULT_MODEL], folder / "random.safetensors"
+    tensors = random_tensors(config, seed=0, spread=0.02)
     save_file(tensors, path)
     source = f"random weights of {DEFAULT_MODEL}'s shape"
-    sha256 = weights.tensors_sha256(tensors)
-    return RandomWeights(DEFAULT_MODEL, CONFIGS[DEFAULT_MODEL], sha256, path, source, is_demo=False)
+    return Pretrained(DEFAULT_MODEL, config, tensors_sha256(tensors), source, partial(load_file, path))
 
 
-def find_messages(wanted: str | None, pretrained: Pretrained, folder: Path) -> Dataset:
+def find_messages(wanted: str | None, pretrained: Pretrained) -> Dataset:
     """The messages that are asked for; by default the SMS Spam Collection if it is in the cache, else the demo's."""
     length = pretrained.config.context_length
     try:
-        return data.load_dataset(wanted, folder / "data", context_length=length, download=False)
+        return load_dataset(wanted, context_length=length, download=False)
     except Unavailable:
         if wanted is not None:
             raise
-        return data.load_dataset("demo", folder / "data", context_length=length)
+        return load_dataset("demo", context_length=length)
 
 
 # --- what one run consists of ----------------------------------------------------------------------------------

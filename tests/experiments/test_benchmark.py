@@ -52,8 +52,8 @@ def turn_of(name: str, label: str, folder: Path, first: bool = False) -> Turn:
 
 
 @pytest.mark.skipif(not SMS.is_file(), reason=WHY_SKIPPED)
-def test_the_book_takes_650_steps_and_367_evaluation_batches(tmp_path: Path) -> None:
-    dataset = load_dataset(str(SMS), tmp_path, context_length=1024)
+def test_the_book_takes_650_steps_and_367_evaluation_batches() -> None:
+    dataset = load_dataset(str(SMS), context_length=1024)
     counted = inputs.count_work(dataset, TrainConfig(), seed=123)
     assert (counted.steps, counted.evaluation_batches) == (650, 367)
     assert counted.evaluation_rows < 8 * 367

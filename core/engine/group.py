@@ -22,14 +22,14 @@ from headtohead.core.training import (
     row_loaders,
 )
 
-Result = tuple[Job, Outcome | Exception]
+Ended = tuple[Job, Outcome | Exception]
 
 
-def fit_alone(engine: Engine, job: Job, on_progress: OnProgress) -> Result:
+def fit_alone(engine: Engine, job: Job, on_progress: OnProgress) -> Ended:
     """One run by itself: its outcome, or the error that ended it."""
     try:
         return job, engine.fit(job.variant, job.seed, job.directory, on_progress)
-    except Exception as error:  # noqa: BLE001 - whatever ends a run is its result; the caller records it
+    except Exception as error:  # noqa: BLE001 - whatever ended a run; the caller records it
         return job, error
 
 
@@ -55,13 +55,13 @@ def follow(
     """
     histories = [History() for _ in events]
     total = sum(isinstance(event, Step) for event in events[0])
-    for together in zip(*events, strict=True):
-        first = together[0]
+    for at_once in zip(*events, strict=True):
+        first = at_once[0]
         if isinstance(first, Step):
-            step(torch.stack([event.rows for event in together if isinstance(event, Step)]))
+            step(torch.stack([event.rows for event in at_once if isinstance(event, Step)]))
             on_step(first.moment.step + 1, total)
         elif isinstance(first, Measure):
-            for number, event in enumerate(together):
+            for number, event in enumerate(at_once):
                 assert isinstance(event, Measure)
                 histories[number].rows.append(measure(number, event))
     for history, run_events in zip(histories, events, strict=True):
