@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
 
     chosen, console = measure.choose(arguments.contenders), Console(highlight=False)
     variants, config = build_variants(split_labels(arguments.strategies)), TrainConfig()
-    quick = {"rounds": 2, "loss_steps": 10, "least_seconds": 0.1, "heads": 20} if arguments.quick else {}
+    quick = {"rounds": 2, "loss_steps": 10, "least_seconds": 0.1, "heads": 10} if arguments.quick else {}
     asked = {name: getattr(arguments, name) for name in ("rounds", "loss_steps") if getattr(arguments, name)}
     asked |= {"prefix_fraction": 1.0} if arguments.full else {}
     settings = Settings(**{"device": resolve_device(arguments.device), **quick, **asked})

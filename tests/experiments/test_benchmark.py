@@ -27,7 +27,7 @@ from tests import small
 from tests.paths import SMS, WHY_SKIPPED
 
 CONFIG = TrainConfig(epochs=2, batch_size=4, evaluate_every=5, evaluate_batches=2)
-SETTINGS = Settings(rounds=1, loss_steps=3, least_seconds=0.0, heads=20)
+SETTINGS = Settings(rounds=1, loss_steps=3, least_seconds=0.0)
 
 
 def needs(name: str) -> pytest.MarkDecorator:
@@ -249,11 +249,11 @@ def test_the_command_writes_its_four_files(tiny: None, tmp_path: Path) -> None:
     assert mine["ratio"] == mine["ratio_dynamic"] > 0 and peer["ratio"] == 1
     assert 0 < mine["operations"] < 0.01 * peer["operations"] and peer["gemm_fraction"] > 0
     assert "pip install" in book["trouble"] and book["step_seconds"] is None
-    assert document["several_seeds"][0]["runs"] == 20 and document["several_seeds"][0]["cost"] > 0
+    assert document["several_seeds"][0]["runs"] == 10 and document["several_seeds"][0]["cost"] > 0
     with (tmp_path / "speed.csv").open() as file:
         assert {row["contender"] for row in csv.DictReader(file)} == set(rows)
     text = (tmp_path / "speed.md").read_text()
-    assert "headtohead, prefix on disk" in text and "--loss-steps 2" in text and "20 runs at once" in text
+    assert "headtohead, prefix on disk" in text and "--loss-steps 2" in text and "10 runs at once" in text
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
