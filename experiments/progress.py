@@ -1,13 +1,18 @@
-"""Time left of an experiment, from what its runs have cost so far; knows no screen and no engine.
+"""Time left of an experiment, from what its runs have cost so far; knows no screen.
 
 Runs of one experiment differ in cost by orders of magnitude, so neither their number nor the time so far says how
 long the rest takes. A kind of run that was measured stands for the others of its kind; one that was not yet, for
 the passes through the model that its plan lets expect, at the speed of those that were measured.
 """
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headtohead.core.engine import Engine, Job
 
 FIXED_SECONDS = 0.5  # of a run whatever it trains: building the model, saving, reloading
 TRUSTED_STEPS = 10  # steps after which the pace of a kind's first run counts for more than its expected cost
@@ -21,29 +26,60 @@ class Work:
     Attributes:
         kind: works of the same kind cost the same.
         passes: messages passed forward through the whole model that cost as much, by the plan.
+        evaluation: how many of them are behind the last step.
         preparation: the same of what is computed once for all, if this work is the first to need it.
         seconds: what the work takes, where that was measured before.
     """
 
     kind: str
     passes: float
+    evaluation: float = 0.0
     preparation: float = 0.0
     seconds: float | None = None
 
 
-def expected_passes(trained: int, evaluated: int, part: float, trainable_share: float) -> float:
-    """What a run costs by its plan, in messages passed forward through the whole model.
+def training_passes(messages: int, part: float, trainable_share: float) -> float:
+    """What training costs by its plan, in messages passed forward through the whole model.
 
     What is not frozen is passed forward and, as costly, backward; the gradients of weights cost as much again for
     the share that is trained.
 
     Args:
-        trained: messages seen in training, in all epochs.
-        evaluated: messages that are evaluated.
+        messages: seen in all epochs.
         part: the part of the model that is computed for each of them at every token, 0 to 1.
         trainable_share: trained parameters of all, 0 to 1.
     """
-    return part * (trained * (2 + trainable_share) + evaluated)
+    return part * messages * (2 + trainable_share)
+
+
+def work_of(engine: "Engine", group: Sequence["Job"], known: Mapping[str, float | None]) -> Work:
+    """A group of jobs as the engine does it: what it costs by the plan of its first variant.
+
+    ``known``: seconds of a run of that label, where an earlier experiment has measured them.
+    """
+    variant, dataset, config = group[0].variant, engine.dataset, engine.config
+    kind = " ".join(dict.fromkeys(job.variant.label for job in group))
+    try:
+        seen = engine.inspect(variant)
+    except Exception:  # noqa: BLE001 - its run will fail with the same error, at no cost, and be recorded so
+        return Work(kind, 0.0)
+    stages = engine.pretrained.config.n_layers + 2  # embeddings, blocks, final norm
+    # The engine's own blocks compute the last one, and what follows it, for one position of each message.
+    behind = max(0, stages - seen.cut - (2 if seen.restructured else 0)) / stages
+    rows = len(dataset.train) + len(dataset.validation) + len(dataset.test)
+    share = (seen.trainable_params or 0) / max(seen.total_params or 0, 1)
+    trained = len(dataset.train) * config.epochs if seen.trainable_params else 0
+    training, evaluation = training_passes(trained, behind, share), behind * rows
+    # Runs side by side share the cores; heads are one small problem, however many there are.
+    at_once = 1.0 if seen.only_head else max(1.0, len(group) / (os.cpu_count() or 1))
+    seconds = known.get(variant.label)
+    return Work(
+        kind,
+        at_once * (training + evaluation),
+        at_once * evaluation,
+        preparation=rows * seen.cut / stages,
+        seconds=None if seconds is None else at_once * seconds,
+    )
 
 
 class Estimator:
@@ -61,10 +97,8 @@ class Estimator:
         self._next = 0  # the place in works of the one that begins next
         self._current: _Current | None = None
         self._measured: dict[str, list[float]] = {}
+        self._after_steps: dict[str, list[float]] = {}  # seconds behind the last step, by kind
         self._prepared = (0.0, 0.0)  # passes of preparation, and the seconds they took
-        self._after_steps: list[
-            float
-        ] = []  # seconds behind the last step per second of steps, of finished works
 
     def begin(self) -> None:
         """The next work begins."""
@@ -84,10 +118,9 @@ class Estimator:
         current, self._current = self._current, None
         if current is None or not measured:
             return
-        now = self._clock()
-        self._measured.setdefault(current.work.kind, []).append(current.own_seconds(now))
-        if current.stepping:
-            self._after_steps.append((now - current.latest) / max(current.stepping, 1e-9))
+        now, kind = self._clock(), current.work.kind
+        self._measured.setdefault(kind, []).append(current.own_seconds(now))
+        self._after_steps.setdefault(kind, []).append(now - current.latest)
 
     @property
     def elapsed(self) -> float:
@@ -166,9 +199,11 @@ class Estimator:
         """What the current work takes in all by the pace of its steps, without what only the first one needs."""
         if current.pace is None:
             return None
-        after = sum(self._after_steps) / len(self._after_steps) if self._after_steps else 0.0
-        steps = current.pace * current.total
-        return current.before_steps + steps * (1 + after)
+        work, steps = current.work, current.pace * current.total
+        after = self._after_steps.get(work.kind)
+        if after:
+            return current.before_steps + steps + sum(after) / len(after)
+        return current.before_steps + steps * (1 + work.evaluation / max(work.passes - work.evaluation, 1.0))
 
 
 class _Current:

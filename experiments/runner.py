@@ -30,6 +30,7 @@ from headtohead.experiments import console as display
 from headtohead.experiments.environment import describe_environment, device_name, resolve_device
 from headtohead.experiments.inputs import Inputs, find_inputs
 from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.progress import work_of
 from headtohead.experiments.record import (
     EXPERIMENT_FILE,
     HISTORY_COLUMNS,
@@ -218,6 +219,7 @@ def _plan_row(engine: Engine, runs: Sequence[Run]) -> display.PlanRow:
         learning_rate=_learning_rate(variant.strategy),
         to_run=sum(each.finished is None for each in runs),
         of=len(runs),
+        kept=tuple(each.seed for each in runs if each.finished),
     )
     known = next((each.finished for each in runs if each.finished), None)
     if known is not None:
@@ -324,13 +326,15 @@ def _do_runs(plan: Plan, console: Console) -> bool:
         console.print("Nothing to train: every run of this experiment is finished.")
         return False
     jobs = {_job(plan, each): each for each in plan.to_run}
-    with display.run_progress(console, len(jobs)) as progress:
+    works = groups(plan.engine, list(jobs))
+    known = {each.variant.label: each.finished.total_seconds for each in plan.runs if each.finished}
+    costs = [work_of(plan.engine, group, known) for group in works]
+    with display.run_progress(console, costs, len(jobs)) as progress:
         try:
-            for group in groups(plan.engine, list(jobs)):
+            for group in works:
                 progress.begin([f"{job.variant.label}, seed {job.seed}" for job in group])
                 for job, outcome in fit_group(plan.engine, group, progress.step):
                     progress.end(_publish(plan, jobs[job], job, outcome))
-                progress.drop_current()
         except KeyboardInterrupt:
             return True
         finally:

@@ -84,6 +84,8 @@ class Listing:
             table.add_column(Text(name), justify="right", no_wrap=True)
         shown = [self.headings.index(heading) for heading in headings]
         for item in self.items:
+            if beside and not item.cells:
+                table.add_section()
             cells = [Text(item.cells[index]) for index in shown] if item.cells else []
             texts = [item.text or Text()] if beside else []
             table.add_row(Text(continued(item.name, name_width(width)), style=item.style), *texts, *cells)
@@ -96,6 +98,8 @@ class Listing:
         place = len(lines) - sum(heights)
         yield from _joined(lines[:place])
         for item, height in zip(self.items, heights, strict=True):
+            if not item.cells and item is not self.items[0]:
+                yield Segment.line()
             yield from _joined(lines[place : place + height])
             place += height
             if item.text:

@@ -73,6 +73,7 @@ class ComparisonTable:
             names = listed([column.name for column in left_out])
             sentences.append(f"Left out at this width: {names}; report.html has all columns.")
         if sentences:
+            yield Text()
             yield Text(" ".join(sentences), style="dim")
         for run in self.summary.failed:
             yield Text(f"{run.label}, seed {run.seed}, failed: {_first_line(run)}", style="red")

@@ -5,17 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from headtohead.experiments.progress import Estimator, Work, expected_passes
+from headtohead.experiments.progress import Estimator, Work, training_passes
 
 STEPS = 100
 SECONDS = {"head": 1.0, "last_block": 10.0, "lora": 100.0}
 # By the plans of the 124M model and the chapter's messages: of 14 stages none, one, or twelve are computed at every
 # step. That is only in the order of the seconds above, as it will be in practice.
-PASSES = {
-    "head": expected_passes(5200, 1494, 0.0, 1.2e-5),
-    "last_block": expected_passes(5200, 1494, 1 / 14, 0.057),
-    "lora": expected_passes(5200, 1494, 12 / 14, 0.021),
-}
+PARTS = {"head": 0.0, "last_block": 1 / 14, "lora": 12 / 14}
+EVALUATION = {kind: 1494 * part for kind, part in PARTS.items()}
+PASSES = {kind: training_passes(5200, part, 0.03) + EVALUATION[kind] for kind, part in PARTS.items()}
 PREPARATION = 1494 * 13 / 14  # passes
 PREFIX_SECONDS = PREPARATION * SECONDS["lora"] / PASSES["lora"]
 
@@ -45,7 +43,16 @@ def simulate(
     takes.
     """
     clock, rng = Clock(), np.random.default_rng(0)
-    works = [Work(kind, passes[kind], PREPARATION, (before or {}).get(kind)) for kind in kinds]
+    works = [
+        Work(
+            kind,
+            passes[kind],
+            EVALUATION[kind] if passes is PASSES else 0.0,
+            PREPARATION,
+            (before or {}).get(kind),
+        )
+        for kind in kinds
+    ]
     estimator = Estimator(works, clock)
     moments: list[Moment] = []
     for runs, kind in enumerate(kinds):
@@ -136,5 +143,5 @@ def test_a_failed_run_says_nothing_about_the_others() -> None:
 
 
 def test_passes_are_in_the_order_of_the_plans() -> None:
-    everything = expected_passes(5200, 1494, 1.0, 1.0)
+    everything = training_passes(5200, 1.0, 1.0)
     assert PASSES["head"] == 0 < PASSES["last_block"] < PASSES["lora"] < everything < 2 * PASSES["lora"]
