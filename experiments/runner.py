@@ -283,8 +283,10 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     scratch = agenda.directory / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
     launcher = LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
+    groups = launcher.groups(agenda.to_run)
+    watch.launching(agenda, groups)
     try:
-        for run, folder in launcher.launch(launcher.groups(agenda.to_run), watch):
+        for run, folder in launcher.launch(groups, watch):
             watch.finished(_publish(run_directory(agenda.directory, run.run_id), folder))
     except KeyboardInterrupt:
         return True
