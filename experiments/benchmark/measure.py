@@ -34,28 +34,17 @@ from headtohead.strategies import did_you_mean
 
 T = TypeVar("T")
 BOOK = {"llms_from_scratch": "pip install --no-deps llms-from-scratch"}
-TRANSFORMERS = {"transformers": "pip install transformers", "peft": "pip install peft"}
-OURS_LAST_REAL, BOOK_LAST_REAL = "ours_last_real", "book_last_real"
+PEFT = {"transformers": "pip install transformers", "peft": "pip install peft"}
+OURS_LAST_REAL, BOOK_LAST_REAL, DYNAMIC = "ours_last_real", "book_last_real", "transformers_dynamic"
 CONTENDERS = {
-    contender.name: contender
-    for contender in (
+    each.name: each
+    for each in (
         Contender("ours", "headtohead", "last", ours.start),
         Contender("book", "the book's GPTModel", "last", peers.start_book, BOOK),
         Contender(OURS_LAST_REAL, "headtohead --position last_real", "last_real", ours.start),
+        Contender(DYNAMIC, "transformers + peft, dynamic padding", "last_real", peers.start_peft, PEFT),
         Contender(
-            "transformers_dynamic",
-            "transformers + peft, dynamic padding",
-            "last_real",
-            peers.start_transformers,
-            TRANSFORMERS,
-        ),
-        Contender(
-            BOOK_LAST_REAL,
-            "the book's, at the last real token",
-            "last_real",
-            peers.start_book,
-            BOOK,
-            timed=False,
+            BOOK_LAST_REAL, "the book's, last real token", "last_real", peers.start_book, BOOK, timed=False
         ),
     )
 }

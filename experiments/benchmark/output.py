@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.experiments.benchmark.contender import Task, Turn
-from headtohead.experiments.benchmark.measure import BOOK_LAST_REAL, CONTENDERS, GEMM, Measurements
+from headtohead.experiments.benchmark.measure import BOOK_LAST_REAL, CONTENDERS, DYNAMIC, GEMM, Measurements
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.plots import BLUE, DPI, GREY, INK, STYLE
 from headtohead.experiments.wording import short_bytes, short_seconds
@@ -27,8 +27,8 @@ from headtohead.experiments.wording import short_bytes, short_seconds
 SCHEMA_VERSION = 2
 TEMPLATES = Path(__file__).parent.parent / "templates"
 # Whose time and whose losses the others' are held against, the latter per protocol: the first that is there.
-BASELINES = ("book", "transformers_dynamic")
-LOSSES_OF = {"last": ("book",), "last_real": (BOOK_LAST_REAL, "transformers_dynamic")}
+BASELINES = ("book", DYNAMIC)
+LOSSES_OF = {"last": ("book",), "last_real": (BOOK_LAST_REAL, DYNAMIC)}
 TEXTS = {"strategy", "contender", "trouble", "not_compared", "losses", "round", "evaluates_once"}
 
 
@@ -80,9 +80,7 @@ def _against_baseline(turns: pd.DataFrame) -> pd.DataFrame:
     turns["baseline"] = whole_of(name) if name else float("nan")
     turns["ratio"] = turns.baseline / turns.whole
     turns["ratio_from_disk"] = turns.baseline / turns.whole_from_disk
-    turns["ratio_dynamic"] = (whole_of("transformers_dynamic") / turns.whole).where(
-        turns.position == "last_real"
-    )
+    turns["ratio_dynamic"] = (whole_of(DYNAMIC) / turns.whole).where(turns.position == "last_real")
     return turns
 
 

@@ -167,7 +167,7 @@ def _book_loss(model: nn.Module, task: Task) -> Loss:
 # --- transformers and peft -------------------------------------------------------------------------------------
 
 
-def start_transformers(task: Task) -> PlainLoop:
+def start_peft(task: Task) -> PlainLoop:
     """GPT2ForSequenceClassification as it is usually run: padded to the batch's longest message, with a mask."""
     classifier, trained, low_rank = our_classifier(task)
     model = _transformers_model(task)
