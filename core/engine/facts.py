@@ -164,7 +164,7 @@ def _changes(model: GPTModel) -> Iterator[tuple[str, str]]:
                 other.add(part.name)
                 continue
             found[part.name] = found[part.parent]._modules.get(part.child)
-        module = found[part.name]
+        module: Any = found[part.name]
         if type(module) is not part.kind or part.kind not in AS_DEFINED:
             other.add(part.name)
             yield part.name, f"{part.name} was replaced by a {type(module).__name__}"
@@ -239,7 +239,7 @@ def _watched(model: GPTModel) -> str | None:
         for key in _HOOKS:
             if own.get(key):
                 return f"{name or 'the model'} has a hook"
-        for key in own.keys() & _methods(type(module)):
+        for key in own.keys() & _methods(module.__class__):
             if callable(own[key]):
                 return f"{name or 'the model'} has a {key} of its own"
     for name, tensor in _tensors(model):

@@ -26,7 +26,7 @@ from headtohead.core.engine.facts import Facts, look, overridden
 from headtohead.core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from headtohead.core.engine.meter import Meter
 from headtohead.core.engine.options import EngineOptions, Job, Outcome
-from headtohead.core.engine.outside import PutBack
+from headtohead.core.engine.outside import Outside
 from headtohead.core.engine.plan import (
     REFERENCE,
     Plan,
@@ -86,7 +86,7 @@ class TrainingRun:
     trainable_params: int
     total_params: int
     applied: Facts  # of the model as the strategy was applied, which a reloaded one must share
-    facts: Facts | None = None  # when its training begins, where code of the strategy's own runs in it
+    verdict: Verdict  # on the plan
     rebuilt: GPTModel | None = None  # for reloading; runs that train the head alone share one
     untrained: list[str] = field(default_factory=list)  # tensors that are saved although they are not trained
 
@@ -206,9 +206,11 @@ class Engine:
         if isinstance(variant.strategy, Baseline):
             return self._fit_baseline(variant.strategy, seed, on_progress)
         job = Job(variant, seed, classifier_dir)
+        outside = Outside(variant.strategy, self.options.device)
         try:
             return self._fit(job, on_progress)
         except PlanFailed as changed:
+            outside.put_back()
             return self._fit(job, on_progress, distrust=str(changed))
 
     def _fit(self, job: Job, on_progress: OnProgress, distrust: str | None = None) -> Outcome:
@@ -239,29 +241,32 @@ class Engine:
         strategy = job.variant.strategy
         assert isinstance(strategy, Strategy)
         meter = Meter(self.options.device)
-        with self.drawing, PutBack(strategy, self.options.device) as outside:
+        with self.drawing:
+            outside = Outside(strategy, self.options.device)
             with meter.measure("setup"):
                 model = self._classifier(job)
                 applied = look(model, strategy)
                 counts = count_parameters(trainable_parameters(model)), count_parameters(model.parameters())
-            verdict = Verdict(reference(distrust or ""))
-            if not distrust:
+            if known := REFERENCE if self.options.reference else distrust and reference(distrust):
+                verdict = Verdict(known)
+            else:
                 verdict = self._verified(job, model, applied, meter, on_progress)
-        if outside.moved and (verdict.plan.cut or verdict.plan.restructured):
-            verdict = Verdict(reference(f"the strategy keeps {outside.moved} outside of its model"))
+            if not (known or applied.plain):  # the trial has used the model up
+                moved = outside.put_back()
+                if moved and (verdict.plan.cut or verdict.plan.restructured):
+                    verdict = Verdict(reference(f"the strategy keeps {moved} outside of its model"))
+                with meter.measure("setup"):
+                    del model
+                    model = self._classifier(job)
+                    meter.forget_peak()
         plan = verdict.plan
         stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
         with meter.measure("setup"):
-            if not applied.plain:  # that model was tried on
-                del model
-                with self.drawing:
-                    model = self._classifier(job)
-                meter.forget_peak()
             compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
             sequences = compact.sequences if compact else self.sequences
             forward = self.forward_of(model, strategy, plan, stored, sequences)
         return TrainingRun(
-            job, strategy, model, plan, stored, meter, forward, compact, *counts, applied, verdict.facts
+            job, strategy, model, plan, stored, meter, forward, compact, *counts, applied, verdict
         )
 
     def _classifier(self, job: Job) -> GPTModel:
@@ -281,7 +286,7 @@ class Engine:
         with run.meter.measure("train"):
             optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
             strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
-            watch = Watch(model, strategy, run.facts) if run.facts else None
+            watch = Watch(model, strategy, run.verdict.facts) if run.verdict.facts else None
 
             def on_step(progress: Progress) -> None:
                 if watch is not None:
@@ -394,8 +399,6 @@ class Engine:
         """
         strategy = job.variant.strategy
         assert isinstance(strategy, Strategy)
-        if self.options.reference:
-            return Verdict(REFERENCE)
         with meter.measure("setup"):
             try:
                 trial = Trial(self, model, strategy, applied)
@@ -414,7 +417,7 @@ class Engine:
         if applied.plain:
             self._agreed.add(kind)
             return Verdict(trial.plan)
-        return Verdict(trial.plan, trial.facts)
+        return Verdict(trial.plan, trial.facts, trial.draws)
 
     def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
         with self.drawing:  # one pass, whoever asks first

@@ -95,34 +95,28 @@ def held_by(model: nn.Module) -> dict[str, Any]:
     }
 
 
-class PutBack:
-    """Generators, and what a strategy keeps outside of its model, as they were before a ``with`` block.
-
-    Attributes:
-        moved: what the strategy kept there and the block had changed, by name; None where nothing was.
-    """
+class Outside:
+    """Generators, and what a strategy keeps outside of its model, as they are now."""
 
     def __init__(self, strategy: Strategy, device: str) -> None:
-        self.strategy, self.device = strategy, device
-        self.moved: str | None = None
-
-    def __enter__(self) -> "PutBack":
-        self._generators = generator_states(self.device)
+        self._device, self._generators = device, generator_states(device)
         self._kept = [
             (space, name, value, picture(value), _copy(value))
-            for space in _spaces(self.strategy)
+            for space in _spaces(strategy)
             for name, value in list(vars(space).items())
             if not name.startswith("__") and _keeps(value)
         ]
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        set_generators(self._generators, self.device)
+    def put_back(self) -> str | None:
+        """Make everything as it was; the name of something that the strategy kept and that had changed, or None."""
+        moved = None
+        set_generators(self._generators, self._device)
         for space, name, value, before, copy in self._kept:
             now = vars(space).get(name)
             if now is not value or picture(now) != before:
-                self.moved = self.moved or name
+                moved = moved or name
                 _restore(space, name, value, copy)
+        return moved
 
 
 def _spaces(strategy: Strategy) -> list[Any]:

@@ -160,7 +160,7 @@ def stage_tensors(model: GPTModel, cut: int) -> Iterator[tuple[str, Any]]:
 
 def _first_own_stage(model: GPTModel, facts: Facts) -> int:
     """The number of stages before the first that trains or was changed (never the head's)."""
-    places = [("tok_emb", "pos_emb", "drop_emb")]
+    places: list[tuple[str, ...]] = [("tok_emb", "pos_emb", "drop_emb")]
     places += [(f"trf_blocks.{index}",) for index in range(len(model.trf_blocks))]
     places += [("final_norm",)]
     for number, ((_, modules), names) in enumerate(zip(stages(model), places, strict=False)):

@@ -2,7 +2,7 @@
 
 Each trains on one thread, without the barriers of a product split over cores. All of them share torch's generator,
 so a run goes this way only where nothing in its steps can draw from it: the strategy has no code of its own between
-two steps, and its verified plan reads hidden states, which a forward pass that draws never has. Others go alone.
+two steps, and no forward pass was seen to draw. Others go alone.
 """
 
 import threading
@@ -55,7 +55,7 @@ def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome | N
     """The run's outcome; None where it must not share the generator."""
     with engine.drawing:
         run = engine.prepare(job, on_progress)
-        if not run.plan.cut:
+        if run.verdict.draws or not run.plan.cut:
             return None
         events = events_of(engine, job.seed)
     outcome = engine.finish(run, engine.train(run, events, on_progress))

@@ -34,7 +34,11 @@ class Trial:
     Attributes:
         plan: what follows from the model when its training begins.
         facts: of the model then.
+        draws: a step was seen to draw random numbers.
     """
+
+    plan: Plan
+    draws = False
 
     def __init__(self, engine: "Engine", model: GPTModel, strategy: Strategy, applied: Facts) -> None:
         self.engine, self.model, self.strategy, self.facts = engine, model, strategy, applied
@@ -47,7 +51,7 @@ class Trial:
         strategy.before_training(model, engine.config.epochs, engine.steps_per_epoch)
         self.facts = look(model, strategy)
         if parts == [id(module) for module in model.modules()]:
-            self.plan: Plan = engine.plan_of(model, strategy)
+            self.plan = engine.plan_of(model, strategy)
         else:
             self.plan = reference("before_training replaces parts of the model")
 
@@ -66,11 +70,19 @@ class Trial:
     def _difference(self, stored: Stored | None) -> str | None:
         rows = self._rows()
         comparison = self._comparison(stored, rows)
+        try:
+            return self._compare(comparison)
+        finally:
+            self.draws = comparison.draws
+
+    def _compare(self, comparison: Comparison) -> str | None:
         why = comparison.difference(disturb=not self.plain)
         if self.plain or why:
             return why
+        if why := comparison.step_difference(self.optimizer):
+            return why
         watch = Watch(self.model, self.strategy, self.facts)
-        self._step(comparison, rows[0])
+        self._step(comparison, comparison.rows[0])
         watch.check_end()
         if "after_step" in self.facts.overrides:  # which may train any of these from some step on
             for group in self.optimizer.param_groups:

@@ -23,9 +23,10 @@ from headtohead.core.engine.plan import Plan
 from headtohead.core.errors import TrainingError
 from headtohead.core.model import AS_DEFINED, GPTModel
 from headtohead.core.strategy import Strategy, trainable_parameters
-from headtohead.core.training import Forward, loss_of
+from headtohead.core.training import Forward, loss_of, training_loss
 
 SAME = 1e-4  # of the largest logit or loss: the same sums in another order
+SAME_STEP = 2e-5  # of the largest logit, after one step
 SAME_GRADIENT = 1e-3  # of a parameter's largest gradient
 NO_GRADIENT = 1e-4  # of the largest gradient of all: below it is rounding, as in the biases of keys
 NOISE = 0.02
@@ -42,19 +43,30 @@ class Verdict:
     Attributes:
         plan: that plan, or the reference path with the reason.
         facts: of the model when its training begins; None where nothing was looked at.
+        draws: a step was seen to draw random numbers, so it cannot share a generator with other runs.
     """
 
     plan: Plan
     facts: Facts | None = None
+    draws: bool = False
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one training batch gave: logits (B, C), the loss, gradients by name, and what forbids any plan."""
+    """What one training batch gave.
+
+    Attributes:
+        logits: (B, C).
+        loss: with the strategy's own term.
+        gradients: by name.
+        drawn: the generators after the forward pass.
+        trouble: what forbids any plan.
+    """
 
     logits: Tensor
     loss: float
     gradients: dict[str, Tensor]
+    drawn: tuple[Any, ...]
     trouble: str | None
 
 
@@ -66,6 +78,7 @@ class Comparison:
         planned: the plan's forward, and how the model must be while it is used.
         rows: batches of rows of the training split; their logits are compared in training and evaluation mode.
         many: more rows, which the plan may evaluate with each batch in one call.
+        draws: whether a forward pass in training mode was seen to draw random numbers.
     """
 
     model: GPTModel
@@ -75,6 +88,7 @@ class Comparison:
     rows: Sequence[Tensor]
     many: Tensor
     device: str
+    draws: bool = False
 
     def difference(self, disturb: bool) -> str | None:
         """The first difference between the two; None where they agree."""
@@ -86,6 +100,37 @@ class Comparison:
         self.planned.forward.parameters_changed()
         self.model.zero_grad(set_to_none=True)
         return None
+
+    def step_difference(self, optimizer: torch.optim.Optimizer) -> str | None:
+        """How far a first step by the plan's gradients leads elsewhere than by the reference path's; then undone.
+
+        AdamW makes steps of full size even of gradients that are nothing but rounding. Where such a parameter takes
+        part in an evaluation, the two ways are not the same, however close their gradients are.
+        """
+        start = generator_states(self.device)
+        expected = self._after_step(optimizer, self.reference)
+        set_generators(start, self.device)
+        with self.planned.in_place():
+            found = self._after_step(optimizer, self.planned.forward)
+        return _differ("the logits after a step", expected, found, SAME_STEP)
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, forward: Forward) -> Tensor:
+        """The logits of the reference path after one step by a forward's gradients, which is undone."""
+        before = [
+            (each, each.detach().clone()) for group in optimizer.param_groups for each in group["params"]
+        ]
+        forward.parameters_changed()
+        self.model.train()
+        optimizer.zero_grad()
+        training_loss(self.model, self.strategy, forward, self.rows[0]).backward()
+        optimizer.step()
+        self.model.eval()
+        with torch.no_grad():
+            logits = self.reference.logits("train", self.rows[0]).float()
+        for parameter, value in before:
+            parameter.data.copy_(value)
+        optimizer.state.clear()
+        return logits
 
     def _training_differs(self, rows: Tensor) -> str | None:
         self.model.train()
@@ -118,11 +163,11 @@ class Comparison:
         before, held = generator_states(self.device), held_by(self.model)
         logits = forward.logits("train", rows).float()
         trouble = _held_differs(held, held_by(self.model))
-        if generator_states(self.device) != before:
-            trouble = "a forward pass draws random numbers"
+        drawn = generator_states(self.device)
+        self.draws = self.draws or drawn != before
         loss = loss_of(logits, forward.labels("train", rows), self.strategy.extra_loss(self.model))
         loss.backward()
-        return Seen(logits.detach(), float(loss.detach()), self.planned.gradients(self.model), trouble)
+        return Seen(logits.detach(), float(loss.detach()), self.planned.gradients(self.model), drawn, trouble)
 
 
 @dataclass
@@ -157,10 +202,10 @@ def _held_differs(before: dict[str, Any], after: dict[str, Any]) -> str | None:
     return f"{changed[0]} changes from one call to the next" if changed else None
 
 
-def _differ(what: str, expected: Tensor, found: Tensor) -> str | None:
+def _differ(what: str, expected: Tensor, found: Tensor, same: float = SAME) -> str | None:
     scale = max(1.0, float(expected.nan_to_num(posinf=0, neginf=0).abs().max()))
     if expected.shape == found.shape and torch.allclose(
-        expected, found, rtol=0, atol=SAME * scale, equal_nan=True
+        expected, found, rtol=0, atol=same * scale, equal_nan=True
     ):
         return None
     if expected.shape != found.shape:
@@ -169,6 +214,8 @@ def _differ(what: str, expected: Tensor, found: Tensor) -> str | None:
 
 
 def _seen_differ(expected: Seen, found: Seen) -> str | None:
+    if expected.drawn != found.drawn:
+        return "a forward pass draws random numbers, in another order or number"
     if why := _differ("the logits", expected.logits, found.logits):
         return why
     if not abs(expected.loss - found.loss) <= SAME * max(1.0, abs(expected.loss)):
@@ -256,7 +303,7 @@ class Watch:
                 raise PlanFailed(f"{name}, which is frozen, was written to during the training")
 
     def _sums(self) -> list[int]:
-        return [crc32(tensor.detach().cpu().contiguous().numpy()) for _, tensor in self._still]
+        return [crc32(memoryview(tensor.detach().cpu().contiguous().numpy())) for _, tensor in self._still]
 
 
 def _frozen(model: GPTModel) -> Iterator[tuple[str, nn.Parameter]]:

@@ -298,8 +298,9 @@ class Bidirectional(MultiHeadAttention):
     """Attention without a mask."""
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = (self.split_heads(layer(x)) for layer in (self.W_query, self.W_key, self.W_value))
-        mixed: Tensor = self.out_proj(F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2))
+        queries, keys = self.split_heads(self.W_query(x)), self.split_heads(self.W_key(x))
+        context = F.scaled_dot_product_attention(queries, keys, self.split_heads(self.W_value(x)))
+        mixed: Tensor = self.out_proj(context.transpose(1, 2).flatten(2))
         return mixed
 
 
@@ -320,8 +321,8 @@ class SharperHeads(LastBlock):
 @fooling
 class LargerEpsilon(LastBlock):
     def change(self, model: GPTModel) -> None:
-        for each in model.trf_blocks[:2]:
-            each.norm1.eps = 0.5
+        for index in (0, 1):
+            block(model, index).norm1.eps = 0.5
 
 
 @fooling
