@@ -168,7 +168,7 @@ def _changes(model: GPTModel) -> Iterator[tuple[str, str]]:
         if type(module) is not part.kind or part.kind not in AS_DEFINED:
             other.add(part.name)
             yield part.name, f"{part.name} was replaced by a {type(module).__name__}"
-        elif what := _difference(module, part):
+        elif what := _difference(found[part.name], part):
             yield part.name, f"{part.name or 'the model'} {what}"
 
 

@@ -303,7 +303,7 @@ class Watch:
                 raise PlanFailed(f"{name}, which is frozen, was written to during the training")
 
     def _sums(self) -> list[int]:
-        return [crc32(memoryview(tensor.detach().cpu().contiguous().numpy())) for _, tensor in self._still]
+        return [crc32(tensor.detach().cpu().numpy().tobytes()) for _, tensor in self._still]
 
 
 def _frozen(model: GPTModel) -> Iterator[tuple[str, nn.Parameter]]:
