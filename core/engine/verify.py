@@ -77,7 +77,7 @@ class Comparison:
     Attributes:
         planned: the plan's forward, and how the model must be while it is used.
         rows: batches of rows of the training split; their logits are compared in training and evaluation mode.
-        many: more rows, which the plan may evaluate with each batch in one call.
+        many: more rows, which the plan evaluates with the first batch in one call.
         draws: whether a forward pass in training mode was seen to draw random numbers.
     """
 
@@ -91,12 +91,14 @@ class Comparison:
     draws: bool = False
 
     def difference(self, disturb: bool) -> str | None:
-        """The first difference between the two; None where they agree."""
+        """The first difference between the two; None where they agree. Later calls take the first batch only."""
         parameters = trainable_parameters(self.model) if disturb else []
         with disturbed(parameters):
             for rows in self.rows:
                 if why := self._training_differs(rows) or self._evaluation_differs(rows):
                     return why
+                self.many = self.many[:0]
+        self.rows = self.rows[:1]
         self.planned.forward.parameters_changed()
         self.model.zero_grad(set_to_none=True)
         return None
