@@ -19,7 +19,7 @@ from headtohead.core.training import training_loss
 if TYPE_CHECKING:
     from headtohead.core.engine.fit import Engine
 
-MANY = 64  # rows that a plan evaluates in one call
+MANY = 64  # messages that a plan evaluates in one call
 
 
 class Trial:
@@ -101,7 +101,9 @@ class Trial:
 
     def _comparison(self, stored: Stored | None, rows: Sequence[Tensor]) -> Comparison:
         engine, device = self.engine, self.engine.options.device
-        many = torch.arange(0 if self.plain else min(MANY, len(engine.dataset.train)))
+        # The engine's blocks flatten messages to tokens; only the model's own modules see how many messages they get.
+        count = 2 * engine.config.batch_size if self.plan.restructured else MANY
+        many = torch.arange(0 if self.plain else min(count, len(engine.dataset.train)))
         own = ReferenceForward(self.model, engine.dataset, engine.config, device)
         return Comparison(self.model, self.strategy, own, self._planned(stored), rows, many, device)
 
