@@ -1,4 +1,4 @@
-"""What one run leaves behind (``record.json``), and reading a whole experiment's folder back."""
+"""What one run leaves behind: ``record.json`` and ``history.csv``, written whole and read back."""
 
 import json
 import math
@@ -12,10 +12,11 @@ from headtohead.core.files import write_text_atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)  # version 1 lacks what is None by default here
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
-EXPERIMENT_FILE = "experiment.json"
+TRACEBACK_FILE = "traceback.txt"
 HISTORY_COLUMNS = (
     "step", "epoch", "examples_seen", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy",
 )  # fmt: skip
@@ -43,6 +44,12 @@ class RunRecord:
     dataset: str | None = None
     dataset_sha256: str | None = None
     train_config: dict[str, Any] = field(default_factory=dict)
+    max_length: int | None = None  # tokens of a message, padding included
+    precision: str | None = None
+    code_hash: str | None = None  # of the strategy's file and the helpers that it imports
+    git_commit: str | None = None  # of the checkout; None where the code was in none
+    git_dirty: bool | None = None
+    launcher: str | None = None
     plan: dict[str, Any] = field(default_factory=dict)  # plan["words"]: list of sentences
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -83,25 +90,6 @@ class RunRecord:
         return self.status == "ok"
 
 
-@dataclass(frozen=True)
-class LoadedExperiment:
-    """An experiment's folder, read.
-
-    ``description`` is experiment.json; ``records`` are those that exist, in the order of its ``run_ids``;
-    ``missing`` names the runs that have no record (not run, or interrupted).
-    """
-
-    directory: Path
-    description: dict[str, Any]
-    records: tuple[RunRecord, ...]
-    missing: tuple[str, ...]
-
-    @property
-    def demo_parts(self) -> list[str]:
-        """Which of ``model`` and ``dataset`` are the embedded demo."""
-        return [part for part in ("model", "dataset") if self.description.get(part, {}).get("is_demo")]
-
-
 def save_record(directory: Path, record: RunRecord) -> Path:
     """Write ``directory/record.json`` whole; NaN and infinities become null, as JSON has no word for them."""
     path = directory / RECORD_FILE
@@ -119,12 +107,13 @@ def load_record(directory: Path) -> RunRecord:
     known = {each.name: each for each in fields(RunRecord)}
     version = content.get("schema_version")
     unknown = sorted(set(content) - set(known))
-    if unknown or version != SCHEMA_VERSION:
+    if unknown or version not in READABLE:
         extra = f", unknown fields {', '.join(unknown)}" if unknown else ""
         raise InputError(
             f"{path} has schema version {version}{extra}; this headtohead reads version {SCHEMA_VERSION}: "
             "use the headtohead that wrote it, or run the experiment again with --force."
         )
+    content["schema_version"] = SCHEMA_VERSION
     required = [
         name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING
     ]
@@ -132,21 +121,6 @@ def load_record(directory: Path) -> RunRecord:
     if absent:
         raise InputError(f"{path} lacks {', '.join(absent)}; delete its folder and run the experiment again.")
     return RunRecord(**content)
-
-
-def load_experiment(directory: Path) -> LoadedExperiment:
-    """Read experiment.json and the records it names; runs without a record are listed as missing."""
-    description = read_json(directory / EXPERIMENT_FILE)
-    if description.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"{directory / EXPERIMENT_FILE} has schema version {description.get('schema_version')}; this headtohead "
-            f"reads version {SCHEMA_VERSION}: use the headtohead that wrote it, or run the experiment again."
-        )
-    run_ids = description["run_ids"]
-    finished = [run_id for run_id in run_ids if (run_directory(directory, run_id) / RECORD_FILE).is_file()]
-    records = tuple(load_record(run_directory(directory, run_id)) for run_id in finished)
-    missing = tuple(run_id for run_id in run_ids if run_id not in set(finished))
-    return LoadedExperiment(directory, description, records, missing)
 
 
 def run_directory(directory: Path, run_id: str) -> Path:

@@ -21,6 +21,7 @@ from headtohead.core.model import AS_DEFINED, FUNCTIONS, GPTModel, LayerNorm, Mu
 from headtohead.core.strategy import OPTIONAL, Strategy
 
 EVERY_STEP = frozenset({"extra_loss", "after_step"})  # methods that are called at every step
+GROUPING = frozenset({"learning_rate_of", "weight_decay_of", "param_groups"})  # once, for the optimizer
 HEAD = "out_head"
 # Where the engine's blocks call whatever layer stands there.
 CALLED = (
@@ -57,7 +58,7 @@ class Facts:
     @cached_property
     def plain(self) -> bool:
         """Whether a step runs nothing but the packages' own code."""
-        return not (self.changes or self.beyond or self.overrides - {"param_groups"})
+        return not (self.changes or self.beyond or self.overrides - GROUPING)
 
     def unchanged(self, *places: str) -> bool:
         """Whether nothing differs in these places and below."""

@@ -426,7 +426,7 @@ class Engine:
                 sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,
                 lambda done, total: on_progress(
-                    Progress(done, total, None, "frozen blocks, once per message")
+                    Progress(done, total, None, "frozen blocks, once per message", preparing=True)
                 ),
             )
 

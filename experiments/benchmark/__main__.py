@@ -95,10 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, command: str) -> int:
     from rich.console import Console
 
+    from headtohead.core.device import resolve_device
     from headtohead.core.training import TrainConfig
     from headtohead.experiments.benchmark import contenders, inputs, output, results
     from headtohead.experiments.benchmark.rounds import Benchmark
-    from headtohead.experiments.environment import resolve_device
     from headtohead.strategies import build_variants, split_labels
 
     settings = _settings(arguments, resolve_device(arguments.device))
@@ -110,7 +110,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     config = TrainConfig(epochs=arguments.epochs, batch_size=arguments.batch_size)
     with tempfile.TemporaryDirectory(prefix="headtohead-benchmark-") as folder:
         model = arguments.model or ("demo" if arguments.quick and arguments.weights_dir is None else None)
-        pretrained = inputs.find_weights(model, arguments.weights_dir, Path(folder))
+        pretrained = inputs.find_weights(model, arguments.weights_dir)
         dataset = inputs.find_messages(arguments.data, arguments.max_length, pretrained, Path(folder))
         title = f"{pretrained.name}, {pretrained.source}; {dataset.source}; {settings.device}"
         console.print(title, markup=False)

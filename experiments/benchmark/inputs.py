@@ -7,17 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-
 from headtohead.core import data, weights
 from headtohead.core.config import CONFIGS, DEFAULT_MODEL
 from headtohead.core.data import Dataset
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.model import GPTModel
 from headtohead.core.training import TrainConfig
 from headtohead.core.weights import Pretrained
+from headtohead.core.weights.random import random_pretrained
 from headtohead.experiments.benchmark.rounds import GEMM, Measurements, Settings
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.wording import short_seconds
@@ -25,21 +22,7 @@ from headtohead.experiments.wording import short_seconds
 PEERS = ("llms-from-scratch", "transformers", "peft")
 
 
-class RandomWeights(Pretrained):
-    """Random weights of a published shape, in a file that lives as long as the benchmark."""
-
-    def build(self) -> GPTModel:
-        """A fresh model on the CPU in evaluation mode."""
-        assert self.path is not None
-        with torch.device("meta"):
-            model = GPTModel(self.config)
-        tensors = load_file(self.path)
-        model.load_state_dict(tensors | {weights.TIED_HEAD: tensors["tok_emb.weight"]}, assign=True)
-        model.out_head.weight = model.tok_emb.weight
-        return model.eval()
-
-
-def find_weights(model: str | None, weights_dir: Path | None, folder: Path) -> Pretrained:
+def find_weights(model: str | None, weights_dir: Path | None) -> Pretrained:
     """OpenAI's checkpoint where a folder is named, else random weights of that model's shape.
 
     Raises:
@@ -50,19 +33,8 @@ def find_weights(model: str | None, weights_dir: Path | None, folder: Path) -> P
     name = model or DEFAULT_MODEL
     if name not in CONFIGS:
         raise InputError(f"model {name!r} is unknown; choose one of {', '.join(CONFIGS)}")
-    tensors, generator = {}, torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        shapes = {key: tuple(values.shape) for key, values in GPTModel(CONFIGS[name]).state_dict().items()}
-    for key, shape in shapes.items():
-        if key != weights.TIED_HEAD:
-            center = 1.0 if key.endswith("scale") else 0.0
-            tensors[key] = torch.randn(shape, generator=generator).mul_(0.02).add_(center)
-    path = folder / "random.safetensors"
-    save_file(tensors, path)
-    sha256 = weights.tensors_sha256(tensors)
-    return RandomWeights(
-        name, CONFIGS[name], sha256, path, f"random weights of {name}'s shape", is_demo=False
-    )
+    source = f"random weights of {name}'s shape"
+    return random_pretrained(name, CONFIGS[name], seed=0, source=source)
 
 
 def find_messages(
@@ -72,9 +44,7 @@ def find_messages(
     length = pretrained.config.context_length
 
     def load(name: str | None) -> Dataset:
-        return data.load_dataset(
-            name, folder / "data", context_length=length, max_length=max_length, download=False
-        )
+        return data.load_dataset(name, context_length=length, max_length=max_length, download=False)
 
     if wanted is not None:
         return load(wanted)

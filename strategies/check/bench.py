@@ -18,9 +18,10 @@ from headtohead.core.config import GPTConfig
 from headtohead.core.data import Dataset, Split
 from headtohead.core.engine.forward import ReferenceForward
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, Variant
+from headtohead.core.strategy import Counts, Strategy, Variant, part_of
 from headtohead.core.training import Event, Step, TrainConfig, protocol, row_loaders, train
 from headtohead.core.weights import Pretrained
+from headtohead.core.weights.random import random_pretrained
 
 SMALL = GPTConfig(vocab_size=211, context_length=64, emb_dim=96, n_layers=2, n_heads=4)
 N_CLASSES = 2
@@ -33,25 +34,9 @@ OVERFIT_FACTORS = (30.0, 3.0, 300.0, 3000.0, 1.0)
 OVERFIT_STEPS = 200
 
 
-class SmallGPT(Pretrained):
-    """Pretrained weights of the shape :data:`SMALL` that need no file."""
-
-    def build(self) -> GPTModel:
-        """A fresh model in evaluation mode; every call gives the same weights."""
-        generator = torch.Generator().manual_seed(20)
-        model = GPTModel(self.config)
-        model.out_head.weight = model.tok_emb.weight  # as pretrained GPT-2 has it
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.normal_(0.0, 0.1, generator=generator)
-                if name.endswith(".scale"):
-                    parameter.add_(1.0)
-        return model.eval()
-
-
 def small_gpt() -> Pretrained:
     """The tiny GPT of all checks."""
-    return SmallGPT("check", SMALL, "0" * 64, None, "drawn for the checks", is_demo=True)
+    return random_pretrained("check", SMALL, 20, "drawn for the checks", is_demo=True, spread=0.1)
 
 
 @cache
@@ -80,15 +65,9 @@ class Finetuned:
 
 @dataclass
 class Bench:
-    """One strategy and what it makes of the tiny GPT.
-
-    Attributes:
-        variant: the strategy and its name.
-        thorough: also do what takes up to half a minute.
-    """
+    """One strategy and what it makes of the tiny GPT."""
 
     variant: Variant
-    thorough: bool = True
 
     @property
     def strategy(self) -> Strategy:
@@ -188,6 +167,18 @@ def logits_of(model: GPTModel) -> Tensor:
 def knows_all(model: GPTModel) -> bool:
     """Whether all sixteen messages are classified right."""
     return bool((logits_of(model).argmax(dim=-1) == small_dataset().train.labels).all())
+
+
+def real_counts(config: GPTConfig, strategy: Strategy, device: str) -> Counts:
+    """What a strategy really trains of a model of that shape, by part; on the device "meta" without any weights."""
+    with torch.device(device):
+        model = GPTModel(config)
+        make_classifier(model, strategy, N_CLASSES, seed=0)
+    counts: Counts = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            counts[part_of(name)] = counts.get(part_of(name), 0) + parameter.numel()
+    return counts
 
 
 def largest_difference(first: Tensor, second: Tensor) -> float:
