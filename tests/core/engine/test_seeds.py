@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headtohead import strategies
-from headtohead.core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups
+from headtohead.core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups, heads
 from headtohead.core.errors import TrainingError
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, Variant, unfreeze
@@ -105,13 +105,18 @@ def test_seeds_that_draw_during_a_step_repeat_as_alone(strategy: Strategy, tmp_p
         assert outcome.test.logits.equal(alone.test.logits)
 
 
-def test_head_that_diverges_fails_alone(tmp_path: Path) -> None:
-    jobs = jobs_of(["head", "head@learning_rate=1e-2"], tmp_path, seeds=(123,))
-    object.__setattr__(jobs[1].variant.strategy, "learning_rate", 1e38)  # beyond what can be asked for
-    done = outcomes(make_engine(), jobs)
+def test_head_that_diverges_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = heads._Heads._step
+
+    def poison(self: heads._Heads, rows: Tensor) -> None:
+        self.weights[1] = torch.nan
+        step(self, rows)
+
+    monkeypatch.setattr(heads._Heads, "_step", poison)
+    done = outcomes(make_engine(), jobs_of(["head", "head@learning_rate=1e-2"], tmp_path, seeds=(123,)))
     assert isinstance(done["head", 123], Outcome)
     failed = done["head@learning_rate=1e-2", 123]
-    assert isinstance(failed, TrainingError) and "step" in str(failed)
+    assert isinstance(failed, TrainingError) and "step 0" in str(failed)
 
 
 def test_interrupting_a_group_stops_its_threads(tmp_path: Path) -> None:
