@@ -133,7 +133,7 @@ def _unfinished(summary: Summary) -> str:
         if missing
         else []
     )
-    return f"{' and '.join(parts)}: shown below, counted nowhere." if parts else ""
+    return f"{' and '.join(parts)}: shown in the table, counted nowhere." if parts else ""
 
 
 def _demo_limits(summary: Summary) -> list[str]:
