@@ -31,8 +31,9 @@ from headtohead.core.files import atomic_directory, file_errors, sha256_of
 from headtohead.core.json_files import build, read_object
 from headtohead.core.model import GPTModel
 from headtohead.core.readout import Readout
-from headtohead.core.strategy import Method, Strategy, Variant, freeze, load_module, unfreeze
-from headtohead.core.strategy import load_file as load_plugin
+from headtohead.core.strategy import Method, Strategy, Variant, freeze, unfreeze
+from headtohead.core.strategy_files import load_file as load_plugin
+from headtohead.core.strategy_files import load_module
 from headtohead.core.weights import Pretrained, find_pretrained
 
 TENSORS = "classifier.safetensors"
@@ -48,6 +49,7 @@ def make_classifier(model: GPTModel, strategy: Strategy, n_classes: int, seed: i
     Everything is frozen, a new head ``Linear(emb_dim, n_classes)`` drawn after ``manual_seed(seed)``, the
     strategy applied (it draws next), and the head unfrozen last.
     """
+    strategy.check(model.config)
     freeze(model)
     torch.manual_seed(seed)
     model.out_head = nn.Linear(model.config.emb_dim, n_classes)

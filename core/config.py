@@ -35,6 +35,11 @@ class GPTConfig:
         if self.emb_dim % self.n_heads:
             raise ValueError(f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads}")
 
+    @property
+    def hidden_dim(self) -> int:
+        """Neurons of a block's perceptron."""
+        return 4 * self.emb_dim
+
 
 CONFIGS = {
     "124M": GPTConfig(emb_dim=768, n_layers=12, n_heads=12),

@@ -25,7 +25,7 @@ SMS_URLS = (
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
 )
 DEMO_NAME = "demo"
-DEMO_FILE = Path(__file__).with_name("demo_messages.tsv")
+DEMO_FILE = Path(__file__).parent / "demo" / "messages.tsv"
 DEMO_CREDIT = "DEMO messages, written by hand for headtohead (MIT)"
 
 

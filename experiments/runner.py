@@ -6,7 +6,6 @@ same command continues where it stopped.
 
 import shutil
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from headtohead.core.device import resolve_device
 from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
-from headtohead.core.strategy import Variant
+from headtohead.core.strategy import Strategy
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
@@ -105,10 +104,13 @@ def plan(experiment: Experiment) -> Agenda:
     Raises:
         InputError: as :func:`compare`.
     """
-    variants = _variants(experiment)
+    variants = build_variants(experiment.strategies, experiment.settings, experiment.plugins)
     config = experiment.training.train_config()
     options = _engine_options(experiment.engine)
     inputs = find_inputs(experiment)
+    for variant in variants:
+        if isinstance(variant.strategy, Strategy):
+            variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
     engine = Engine(inputs.pretrained, inputs.dataset, config, options)
     seeds = choose_seeds(engine, variants, experiment.seeds)
@@ -142,18 +144,6 @@ def report_again(results_dir: Path, name: str | None, watch: Watcher | None = No
 
 
 # --- before the first run --------------------------------------------------------------------------------------
-
-
-def _variants(experiment: Experiment) -> list[Variant]:
-    try:
-        return build_variants(experiment.strategies, experiment.settings, experiment.plugins)
-    except InputError:
-        raise
-    except Exception as error:
-        traceback.print_exc()  # the strategy file's own, which is what its author needs
-        raise InputError(
-            f"a strategy file could not be loaded ({type(error).__name__}: {error}); its traceback is above"
-        ) from error
 
 
 def _engine_options(settings: EngineSettings) -> EngineOptions:
@@ -293,8 +283,10 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     scratch = agenda.directory / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
     launcher = LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
+    groups = launcher.groups(agenda.to_run)
+    watch.launching(agenda, groups)
     try:
-        for run, folder in launcher.launch(launcher.groups(agenda.to_run), watch):
+        for run, folder in launcher.launch(groups, watch):
             watch.finished(_publish(run_directory(agenda.directory, run.run_id), folder))
     except KeyboardInterrupt:
         return True

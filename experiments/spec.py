@@ -22,7 +22,7 @@ from headtohead.experiments.flags import (
     read_section,
     read_size,
 )
-from headtohead.strategies import DEFAULT, did_you_mean, discover, split_labels
+from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
@@ -331,7 +331,7 @@ def strategy_labels(given: str | Sequence[str] | None, plugins: Sequence[Path] =
     Raises:
         InputError: an empty list, or a plugin whose file name cannot be the name of a strategy.
     """
-    names = [_plugin_name(path) for path in plugins]
+    names = [plugin_name(path) for path in plugins]
     for name in names:
         if names.count(name) > 1:
             raise InputError(
@@ -352,16 +352,6 @@ def expand_families(labels: Sequence[str]) -> list[str]:
     members = {name: [each.name for each in group] for name, group in by_family(read_catalogue()).items()}
     members["all"] = [name for group in members.values() for name in group]
     return list(dict.fromkeys(name for label in labels for name in members.get(label, [label])))
-
-
-def _plugin_name(path: Path) -> str:
-    if path.stem in discover():
-        raise InputError(f"--plugin {path}: there is a strategy named {path.stem!r} already; rename the file")
-    if path.suffix == ".py" and not path.stem.isidentifier():
-        raise InputError(
-            f"--plugin {path}: {path.stem!r} cannot name a strategy; use letters, digits and _, as in my_strategy.py"
-        )
-    return path.stem
 
 
 def check_name(name: str) -> None:

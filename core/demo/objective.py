@@ -40,37 +40,41 @@ class SampledSoftmax:
 
     def __call__(
         self, hidden: Tensor, table: Tensor, targets: Tensor, random: np.random.Generator, half: bool
-    ) -> Tensor:
-        """Loss in nats at each position: hidden (N, D), table (R, D), targets (N,) -> (N,).
+    ) -> tuple[Tensor, Tensor]:
+        """Mean loss in nats, and without gradient that of each position (N,).
 
-        The result's gradient is that of its mean: call ``.mean().backward()`` and nothing else.
+        Args:
+            hidden: (N, D). table: (R, D) embeddings. targets: (N,) rows. half: products in bfloat16.
         """
         candidates, log_weights = self.draw(random)
-        own = (hidden * table[targets]).sum(-1)  # (N,)
-        others = _LogSumOfOthers.apply(
+        own = (hidden * table[targets]).sum(-1)  # (N,) logits of the targets
+        mean: Tensor
+        losses: Tensor
+        mean, losses = _MeanLoss.apply(  # type: ignore[no-untyped-call]
             hidden, table[candidates], own, log_weights, candidates, targets, self.frequent, half
         )
-        # -log(exp(own) / (exp(own) + sum of the others))
-        return F.softplus(others - own)
+        return mean, losses
 
 
-class _LogSumOfOthers(torch.autograd.Function):
-    """log of the sum of exp(logit + log weight) over the candidates that are not the target: (N,).
+class _MeanLoss(torch.autograd.Function):
+    """The mean of -log(exp(own) / (exp(own) + sum of the weighted others)), and the loss of each position (N,).
 
-    Its gradient is worked out at once, some positions at a time: the (N, K) logits, at 50 MB the largest values
-    by far, then never leave the processor's cache. That holds for one use only, the mean of
-    softplus(result - own) over positions, because it has to know how the result will be weighted.
+    The gradient is worked out at once, some positions at a time: the (N, K) logits, at 50 MB the largest values
+    by far, then never leave the processor's cache.
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         context: Any, hidden: Tensor, rows: Tensor, own: Tensor, log_weights: Tensor, candidates: Tensor,
         targets: Tensor, frequent: int, half: bool,
-    ) -> Tensor:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         kind = torch.bfloat16 if half else torch.float32
         hidden, rows = hidden.to(kind), rows.to(kind)
-        result = torch.empty_like(own)
-        hidden_gradient, rows_gradient = own.new_empty(hidden.shape), own.new_zeros(rows.shape)
+        others, to_hidden, to_rows = (
+            torch.empty_like(own),
+            own.new_empty(hidden.shape),
+            own.new_zeros(rows.shape),
+        )
         for start in range(0, len(own), POSITIONS_AT_ONCE):
             part = slice(start, start + POSITIONS_AT_ONCE)
             logits = (hidden[part] @ rows.T).float().add_(log_weights)  # (n, K)
@@ -78,18 +82,20 @@ class _LogSumOfOthers(torch.autograd.Function):
             largest = logits.amax(-1, keepdim=True)
             shares = logits.sub_(largest).exp_()
             total = shares.sum(-1, keepdim=True)
-            result[part] = (total.log() + largest).squeeze(-1)
-            weight = torch.sigmoid(result[part] - own[part]) / len(own)
-            gradient = shares.mul_(weight[:, None] / total).to(kind)
-            hidden_gradient[part] = (gradient @ rows).float()
-            rows_gradient += (gradient.T @ hidden[part]).float()
-        context.save_for_backward(hidden_gradient, rows_gradient)
-        return result
+            others[part] = (total.log() + largest).squeeze(-1)
+            share_of_others = torch.sigmoid(others[part] - own[part]) / len(own)
+            gradient = shares.mul_(share_of_others[:, None] / total).to(kind)  # of the mean, by the logits
+            to_hidden[part] = (gradient @ rows).float()
+            to_rows += (gradient.T @ hidden[part]).float()
+        losses = F.softplus(others - own)
+        context.save_for_backward(to_hidden, to_rows, torch.sigmoid(others - own) / -len(own))
+        context.mark_non_differentiable(losses)
+        return losses.mean(), losses
 
     @staticmethod
-    def backward(context: Any, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden_gradient, rows_gradient = context.saved_tensors
-        return hidden_gradient, rows_gradient, None, None, None, None, None, None
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        by_inputs = (gradients[0] * gradient for gradient in context.saved_tensors)
+        return *by_inputs, None, None, None, None, None
 
 
 def _hide_targets(logits: Tensor, targets: Tensor, candidates: Tensor, frequent: int) -> None:

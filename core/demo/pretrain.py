@@ -11,12 +11,11 @@ seed, threads, precision and machine.
 import argparse
 import csv
 import io
-import json
 import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from headtohead.core.demo import checkpoint
-from headtohead.core.demo.load import write_weights
+from headtohead.core.demo.load import demo_config, write_weights
 from headtohead.core.demo.material import Material, prepare
 from headtohead.core.demo.network import mean_loss, new_model, perplexities, start_embeddings, unigram_loss
 from headtohead.core.demo.objective import SampledSoftmax
@@ -94,14 +93,14 @@ class Run:
         trained = targets != NO_TARGET
         hidden = self.model(inputs)[trained]  # (B, T, D) -> (N, D)
         table = self.model.tok_emb.weight
-        losses = self.softmax(hidden, table, targets[trained], random, self.half)
+        loss, losses = self.softmax(hidden, table, targets[trained], random, self.half)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.progress)
         self.optimizer.zero_grad()
-        losses.mean().backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
-        self._note(losses.detach(), inputs[trained] == END_OF_TEXT_ROW)
+        self._note(losses, inputs[trained] == END_OF_TEXT_ROW)
         self.step += 1
         self.seconds += time.perf_counter() - start
 
@@ -213,10 +212,8 @@ def _with_precision(settings: Settings) -> Settings:
     """ "auto" decided by a measurement; what was decided is written down with the model."""
     if settings.precision != "auto":
         return settings
-    from headtohead.core.demo.load import demo_config
-
     faster = half_is_faster(demo_config().emb_dim)
-    return Settings(**{**vars(settings), "precision": "bf16" if faster else "fp32"})
+    return replace(settings, precision="bf16" if faster else "fp32")
 
 
 def _train(run: Run, kept: Path, console: Console) -> None:
@@ -224,7 +221,7 @@ def _train(run: Run, kept: Path, console: Console) -> None:
     saved = run.seconds
     evaluated = math.floor(run.progress * EVALUATIONS)
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("Pretraining", total=1.0, completed=run.progress)
+        task = progress.add_task("Pretraining", total=1.0)
         while run.progress < 1.0:
             run.train_step()
             progress.update(task, completed=run.progress)
@@ -249,14 +246,14 @@ def _line(run: Run) -> str:
 def _publish(run: Run, console: Console) -> None:
     """The last evaluation, on everything held out, then the model and its log."""
     found, unigram = run.evaluate(None), run.unigram()
-    settings = {
-        name: str(value) for name, value in asdict(run.settings).items() if name not in ("text", "output")
-    }
-    facts = settings | {
-        "steps": str(run.step),
-        "positions": str(run.step * POSITIONS),
-        "validation_perplexity": json.dumps({name: round(value, 2) for name, value in found.items()}),
-        "unigram_perplexity": json.dumps({name: round(value, 2) for name, value in unigram.items()}),
+    facts = {
+        "seed": run.settings.seed,
+        "threads": run.settings.threads,
+        "precision": run.settings.precision,
+        "steps": run.step,
+        "positions": run.step * POSITIONS,
+        "validation_perplexity": {name: round(value, 2) for name, value in found.items()},
+        "unigram_perplexity": {name: round(value, 2) for name, value in unigram.items()},
     }
     path = run.settings.output / "model.safetensors"
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-CORPUS = Path(__file__).resolve().parents[2] / "core" / "demo_messages.tsv"
+CORPUS = Path(__file__).resolve().parents[2] / "core" / "demo" / "messages.tsv"
 
 
 @pytest.fixture(scope="module")
