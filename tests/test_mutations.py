@@ -17,7 +17,7 @@ import pytest
 
 from headtohead.core import sources
 from headtohead.core.classifier import load_classifier
-from headtohead.core.config import CONFIGS, GPTConfig
+from headtohead.core.config import GPTConfig
 from headtohead.core.data import load_dataset
 from headtohead.core.engine import Engine
 from headtohead.core.errors import InputError
@@ -29,7 +29,6 @@ from headtohead.strategies import build_variants
 from tests import small
 from tests.checkpoints import write_checkpoint
 from tests.experiments.synthetic import FOUR, write_synthetic
-from tests.experiments.tiny import TINY
 from tests.mutations import mutated
 
 SECONDS = 20.0  # more than this for one file is a hang
@@ -135,7 +134,7 @@ def test_damaged_files_load_as_they_were_or_are_refused(
     name: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADTOHEAD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(CONFIGS, "demo", TINY)
+    small.use_tiny_demo(monkeypatch)
     subject, folder, random = SUBJECTS[name], tmp_path / "files", Random(f"{name} {count}")
     folder.mkdir()
     subject.write(folder)
