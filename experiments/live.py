@@ -1,7 +1,7 @@
 """An experiment in the terminal: what the runner tells, shown with the pieces of :mod:`.console`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +29,6 @@ class Live(Watcher):
         self.console = console
         self._bars = ExitStack()
         self._progress: display.RunProgress | None = None
-
-    @contextmanager
-    def starting(self) -> Iterator[None]:
-        """Something to see while the libraries are imported, which takes seconds."""
-        with self.console.status("starting: loading torch ..."):
-            yield
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
