@@ -130,6 +130,21 @@ class Strategy(ABC):
         return (inspect.getdoc(cls) or cls.__name__).splitlines()[0]
 
 
+# The optional methods as they are when nobody overrides them.
+OPTIONAL = {
+    name: getattr(Strategy, name)
+    for name in (
+        "learning_rate_of",
+        "weight_decay_of",
+        "param_groups",
+        "before_training",
+        "extra_loss",
+        "after_step",
+        "low_rank",
+    )
+}
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a baseline says of some messages.
