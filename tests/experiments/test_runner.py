@@ -24,7 +24,8 @@ from headtohead.experiments.metrics import prediction_metrics
 from headtohead.experiments.record import HISTORY_COLUMNS
 from headtohead.experiments.spec import Experiment
 from headtohead.experiments.statistics import Summary
-from tests.experiments.tiny import BIASES, FAILS, TINY, use_tiny_demo, write_messages, write_plugin
+from tests import small
+from tests.experiments.tiny import BIASES, FAILS, use_tiny_demo, write_messages, write_plugin
 from tests.paths import ROOT
 
 
@@ -187,8 +188,8 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
     body = FAILS.replace('raise RuntimeError("this strategy always fails")', kill)
     plugin = write_plugin(bench.folder / "elsewhere", "dies", body)
     code = (
-        "import sys; from headtohead.core import config; from headtohead.experiments import command_line;"
-        f"config.CONFIGS['demo'] = config.{TINY!r}; sys.exit(command_line.main(sys.argv[1:]))"
+        "import sys, pytest; from headtohead.experiments import command_line; from tests import small;"
+        "small.use_tiny_demo(pytest.MonkeyPatch()); sys.exit(command_line.main(sys.argv[1:]))"
     )
     argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.settings["data"],
             "--seeds", "123", "--epochs", "1", "--device", "cpu", "--name", "tiny",
@@ -222,8 +223,8 @@ def test_a_plugin_from_outside_runs_and_is_in_the_report(bench: Bench) -> None:
     assert not bench.run(strategies=("head", "biases"), plugin=(plugin,)).failed
     assert "biases" in report(bench)
     record = load_experiment(bench.directory).records[1]
-    dim = TINY.emb_dim
-    assert record.trainable_params == TINY.n_layers * (4 * dim + 4 * dim + dim) + 2 * dim + 2
+    dim = small.TINY_DEMO.emb_dim
+    assert record.trainable_params == small.TINY_DEMO.n_layers * (4 * dim + 4 * dim + dim) + 2 * dim + 2
 
 
 @pytest.mark.parametrize(
