@@ -185,37 +185,29 @@ class Evidence:
     def shortfall_limit(self, other: int, best: int) -> float:
         """How far below ``best`` the accuracy of ``other`` may be at most: a one-sided limit at LEVEL."""
         errors = self._errors(np.array([other]), np.array([best]))[0]
-        return float(self.means[best] - self.means[other]) + self._half_width(errors, 1 - LEVEL)
+        return float(self.means[best] - self.means[other]) + half_width(errors, self._scales[1], 1 - LEVEL)
 
     def interval(self, strategy: int, contenders: int = 1) -> Interval:
-        """The LEVEL interval of a strategy's accuracy.
+        """The LEVEL interval of a strategy's accuracy: Wilson's for the messages, widened by what seeds add.
 
-        Wilson's at the number of messages that would give the same variance, never above N, joined with the symmetric
-        one where seeds vary: Wilson's allows for the skewness of counts and keeps to 0..1, but seeds have none.
-        Where nothing is known to vary with the seed: Wilson's at N. That of a single seed, if no other strategy has
-        several, speaks of the trained model only.
+        Squares of the distances to the mean are added, those of the messages and that of the seeds, for either limit
+        on its own: it stays skewed near 0 and 1. The messages count as N of a single run, so more seeds never make the
+        test set look larger than it is. That of a single seed, if no strategy has several, is Wilson's: it speaks of
+        the trained model only.
 
         For the highest of ``contenders`` strategies, picked by the same answers, the lower limit is taken at
         (1 - LEVEL) / 2 / contenders: no strategy's estimate exceeds its accuracy by more, so neither does the picked
         one's. The upper limit needs no correction: the highest estimate is at least that of the truly best one.
-        Source: effective size after Korn and Graubard 1998 (Survey Methodology 24), Wilson's interval at it as
-        compared by Franco, Little, Louis and Slud 2019 (J. Survey Statistics and Methodology 7). Correction: the
+        Source: Zou and Donner 2008 (Statistics in Medicine 27) for the sum of squares; for the correction the
         projection of Andrews, Kitagawa and McCloskey 2024 (Inference on winners, Quarterly J. of Economics 139),
         one-sided after Bonferroni.
         """
-        tail = (1 - LEVEL) / 2
-        return self._limit(strategy, tail / contenders, -1), self._limit(strategy, tail, +1)
-
-    def _limit(self, strategy: int, tail: float, side: int) -> float:
+        errors, weights, tail = np.sqrt(self._seed_parts[strategy]), self._scales[1], (1 - LEVEL) / 2
         mean, size = float(self.means[strategy]), self.by_message.shape[1]
-        if not self._seed_parts[strategy].any():
-            return wilson_limit(mean, size, tail, side)
-        messages = float(self.by_message[strategy].var(ddof=1)) / size
-        width = self._half_width(np.sqrt(messages + self._seed_parts[strategy]), tail)
-        return accuracy_limit(mean, size, width, tail, side)
-
-    def _half_width(self, errors: Array, tail: float) -> float:
-        return half_width(errors, self._scales[1], tail)
+        low = accuracy_limit(
+            mean, size, half_width(errors, weights, tail / contenders), tail / contenders, -1
+        )
+        return low, accuracy_limit(mean, size, half_width(errors, weights, tail), tail, +1)
 
     def _errors(self, first: Array, second: Array) -> Array:
         """(P,U) standard errors of the difference of the means of ``first`` and ``second``."""
@@ -245,30 +237,26 @@ def half_width(errors: Array, weights: Array, tail: float) -> float:
     most = float(errors.max())
     if most == 0:
         return 0.0
-    return float(optimize.brentq(lambda width: _normal_tail(width / errors) @ weights - tail, 0, 9 * most))
+    above_zero = np.maximum(errors, 1e-9 * most)
+    return float(
+        optimize.brentq(lambda width: _normal_tail(width / above_zero) @ weights - tail, 0, 9 * most)
+    )
 
 
-def accuracy_limit(mean: float, size: int, width: float, tail: float, side: int) -> float:
-    """The lower (``side`` -1) or upper (+1) limit of an accuracy whose symmetric one lies ``width`` away."""
-    if width == 0:
-        return wilson_limit(mean, size, tail, side)
-    effective = mean * (1 - mean) / (width / _normal_quantile(tail)) ** 2
-    wilson = wilson_limit(mean, min(size, effective), tail, side)
-    return min(max(max(side * wilson, side * (mean + side * width)) * side, 0.0), 1.0)
+def accuracy_limit(mean: float, size: int, seeds: float, tail: float, side: int) -> float:
+    """The lower (``side`` -1) or upper (+1) limit: that for ``size`` messages, widened by ``seeds``."""
+    messages = wilson_limit(mean, size, tail, side) - mean
+    return min(max(mean + side * float(np.hypot(messages, seeds)), 0.0), 1.0)
 
 
 def interval_without_answers(accuracies: Sequence[float], size: int) -> Interval:
-    """As :meth:`Evidence.interval` of a strategy of which only the accuracies over the seeds are known.
-
-    The messages' part of the variance is then the binomial one, an upper bound.
-    """
+    """As :meth:`Evidence.interval` of a strategy of which only the accuracies over the seeds are known."""
     mean, tail = float(np.mean(accuracies)), (1 - LEVEL) / 2
-    if len(accuracies) == 1:
-        return wilson_limit(mean, size, tail, -1), wilson_limit(mean, size, tail, +1)
-    scales, weights = _variance_scales(len(accuracies) - 1)
-    seeds = float(np.var(accuracies, ddof=1)) / len(accuracies)
-    width = half_width(np.sqrt(mean * (1 - mean) / size + seeds * scales), weights, tail)
-    return accuracy_limit(mean, size, width, tail, -1), accuracy_limit(mean, size, width, tail, +1)
+    seeds = 0.0
+    if len(accuracies) > 1:
+        scales, weights = _variance_scales(len(accuracies) - 1)
+        seeds = half_width(np.sqrt(np.var(accuracies, ddof=1) / len(accuracies) * scales), weights, tail)
+    return accuracy_limit(mean, size, seeds, tail, -1), accuracy_limit(mean, size, seeds, tail, +1)
 
 
 def wilson_limit(accuracy: float, size: float, tail: float, side: int) -> float:

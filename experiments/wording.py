@@ -312,8 +312,8 @@ def certainty(summary: Summary) -> list[str]:
         )
     if summary.several_seeds:
         sentences.append(
-            "Intervals count the spread over the seeds, pooled over the strategies, and over the shared test messages: "
-            "Wilson's at the number of messages that would vary as much, joined with the symmetric one. The best one's "
+            "Intervals are Wilson's for the shared test messages, widened by what the seeds add; how much results vary from "
+            "seed to seed is pooled over the strategies, with a strategy's own spread where that is larger. The best one's "
             "lower limit is corrected for its having been picked; the others' hold for each on its own."
         )
     else:

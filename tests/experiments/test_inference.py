@@ -63,6 +63,19 @@ def test_all_right_is_not_certain() -> None:
     assert high == 1.0 and low < 0.95
 
 
+def test_nearly_all_right_beside_restless_ones_is_not_taken_for_few_messages() -> None:
+    rng = np.random.default_rng(2)
+    restless = [runs(rng, 0.7, 0.75, 0.8) for _ in range(5)]
+    low, high = Evidence.of([*restless, runs(rng, 0.999, 0.998, 1.0)]).interval(5)
+    assert 0.85 < low < 0.98 and high == 1.0
+
+
+def test_seeds_of_opposite_constant_answers_say_nothing() -> None:
+    rule = (np.arange(100) % 2).astype(float)
+    expected = [wilson_limit(0.5, 100, 0.025, side) for side in (-1, +1)]
+    assert Evidence.of([np.stack([rule, 1 - rule])]).interval(0) == pytest.approx(expected, abs=0.02)
+
+
 def test_the_picked_ones_interval_reaches_lower_and_no_higher() -> None:
     evidence = Evidence.of([runs(np.random.default_rng(3), 0.9, 0.9, 0.9)])
     alone, picked = evidence.interval(0), evidence.interval(0, contenders=20)
