@@ -124,7 +124,7 @@ class Evidence:
 
     @cached_property
     def _scales(self) -> tuple[Array, Array]:
-        return _variance_scales(self.spread.freedom)
+        return variance_scales(self.spread.freedom)
 
     @cached_property
     def _seed_parts(self) -> Array:
@@ -237,7 +237,7 @@ def half_width(errors: Array, weights: Array, tail: float) -> float:
     most = float(errors.max())
     if most == 0:
         return 0.0
-    above_zero = np.maximum(errors, 1e-9 * most)
+    above_zero = np.maximum(errors, 1e-12)  # where there is no error, no width exceeds it
     return float(
         optimize.brentq(lambda width: _normal_tail(width / above_zero) @ weights - tail, 0, 9 * most)
     )
@@ -254,7 +254,7 @@ def interval_without_answers(accuracies: Sequence[float], size: int) -> Interval
     mean, tail = float(np.mean(accuracies)), (1 - LEVEL) / 2
     seeds = 0.0
     if len(accuracies) > 1:
-        scales, weights = _variance_scales(len(accuracies) - 1)
+        scales, weights = variance_scales(len(accuracies) - 1)
         seeds = half_width(np.sqrt(np.var(accuracies, ddof=1) / len(accuracies) * scales), weights, tail)
     return accuracy_limit(mean, size, seeds, tail, -1), accuracy_limit(mean, size, seeds, tail, +1)
 
@@ -306,7 +306,7 @@ def _message_variance(squares: Array, means: Array, size: int) -> Array:
 
 
 @lru_cache
-def _variance_scales(freedom: float) -> tuple[Array, Array]:
+def variance_scales(freedom: float) -> tuple[Array, Array]:
     """By how much a true variance may exceed its estimate of ``freedom`` degrees, and with which weights; both (U,).
 
     Gauss-Legendre over the normal quantile, which reaches far into either tail. 0 degrees: nothing is uncertain.

@@ -10,6 +10,15 @@ from headtohead.experiments.statistics import Spread, StrategySummary, Summary, 
 UNKNOWN = "–"
 LEVEL_WORDS = f"{100 * LEVEL:.0f} %"
 MARGIN_WORDS = f"{100 * MARGIN:g} points"
+# What a mark beside a strategy says.
+STANDINGS = {
+    Verdict.BEST: "the highest test accuracy; not a claim that it is the best",
+    Verdict.AS_GOOD: f"as good as the best: shown to lie less than {MARGIN_WORDS} below it",
+    Verdict.OPEN: "too few data to tell it from the best",
+    Verdict.BELOW: "below the best beyond chance",
+    Verdict.UNTESTED: "not tested against the best: one seed, or no predictions",
+}
+NOT_LEARNED = "did not learn: train accuracy is not above that of always naming the most frequent class"
 POSITIONS = {"last": "the last position (padding included)", "last_real": "the last real token"}
 
 
@@ -24,8 +33,8 @@ def answer(summary: Summary) -> list[str]:
         ]
     parts = [
         _lead(summary, best),
-        *_standings(summary, best),
         *_majority(summary, best),
+        *_standings(summary, best),
         _not_learned(summary),
     ]
     parts += [*_cost(summary, best), _unfinished(summary), *_demo_limits(summary)]
@@ -111,7 +120,7 @@ def _majority(summary: Summary, best: StrategySummary) -> list[str]:
         return []
     rule = f"always naming the most frequent class ({percent(share)} %)"
     if best.above_majority is False:
-        return [f"That is not distinguishable from {rule}."]
+        return [f"That is not shown to beat {rule}."]
     others = [row.label for row in summary.finished if row.above_majority is False and row.learning]
     return [f"{listed(others, 6)} {_are(others)} not shown to beat {rule}."] if others else []
 
@@ -137,16 +146,15 @@ def _cost(summary: Summary, best: StrategySummary) -> list[str]:
     sentences = [f"{best.label} {_effort(best)}." if _effort(best) else ""]
     group = [row for row in summary.finished if row.within_margin and row.above_majority]
     if len(group) < 2:
-        none = f"No cheaper one is named: none is shown to lie within {MARGIN_WORDS} of it."
-        return [*sentences, none if not summary.clear_winner and len(summary.finished) > 1 else ""]
+        return [*sentences, _nothing_cheaper(summary, best)]
     smallest, fastest = _smallest(group), _fastest(group)
     among = f"Of the {len(group)} shown to lie within {MARGIN_WORDS} of the best (itself included),"
-    if smallest not in (None, best):
-        assert smallest is not None
-        sentences.append(f"{among} {smallest.label} trains the fewest parameters ({_size(smallest)}).")
+    if smallest is not None and smallest is not best:
+        sentences.append(
+            f"{among} {smallest.label} trains the fewest parameters ({count(_trained(smallest))})."
+        )
         among = "Among them"
-    if fastest not in (None, best):
-        assert fastest is not None
+    if fastest is not None and fastest is not best:
         sentences.append(
             f"{among} {fastest.label} trained fastest ({short_seconds(_train_seconds(fastest))})."
         )
@@ -158,11 +166,23 @@ def _cost(summary: Summary, best: StrategySummary) -> list[str]:
     return sentences
 
 
+def _nothing_cheaper(summary: Summary, best: StrategySummary) -> str:
+    """Why none is named, where a smaller one might be expected: one that is not shown to be below the best."""
+    leaders = [row for row in summary.finished if row.label in summary.leaders]
+    if not summary.comparisons or all(_trained(row) >= _trained(best) for row in leaders):
+        return ""
+    return f"No smaller one is named: none is shown to beat the most frequent class and to lie within {MARGIN_WORDS} of it."
+
+
+def _trained(row: StrategySummary) -> int:
+    """How many parameters of the model a finished strategy trains; a baseline has none."""
+    return row.trainable_params or 0
+
+
 def _smallest(group: Sequence[StrategySummary]) -> StrategySummary | None:
-    """The one with the fewest trained parameters; None where another has as few, or where some are unknown."""
-    ranked = sorted(group, key=lambda row: -1 if row.trainable_params is None else row.trainable_params)
-    tied = ranked[0].trainable_params in (None, ranked[1].trainable_params)
-    return None if tied else ranked[0]
+    """The one with the fewest trained parameters; None where another has as few."""
+    ranked = sorted(group, key=_trained)
+    return None if _trained(ranked[0]) == _trained(ranked[1]) else ranked[0]
 
 
 def _fastest(group: Sequence[StrategySummary]) -> StrategySummary | None:
@@ -180,19 +200,13 @@ def _fastest(group: Sequence[StrategySummary]) -> StrategySummary | None:
 
 
 def _run_seconds(run: RunRecord) -> float | None:
-    """What a run's training took with all that it needs: choosing settings and computing the frozen prefix."""
-    if run.train_seconds is None:
-        return None
-    return run.train_seconds + (run.prefix_seconds or 0.0) + (run.selection_seconds or 0.0)
+    """What the training took whose classifier was tested, with the frozen prefix; choosing settings is said apart."""
+    return None if run.train_seconds is None else run.train_seconds + (run.prefix_seconds or 0.0)
 
 
 def _train_seconds(row: StrategySummary) -> float:
     spread = Spread.of([_run_seconds(run) for run in row.timed_runs])
     return spread.mean if spread else float("inf")
-
-
-def _size(row: StrategySummary) -> str:
-    return count(row.trainable_params) if row.trainable_params else "none"
 
 
 def _effort(row: StrategySummary) -> str:
@@ -202,11 +216,11 @@ def _effort(row: StrategySummary) -> str:
     elif row.trainable_params is not None:
         trained.append(f"trained {count(row.trainable_params)} parameters ({share_words(row)} %)")
     if row.timing("train_seconds"):
-        parts = [word for word, name in (("frozen prefix", "prefix_seconds"), ("choice of settings", "selection_seconds"))
-                 if row.timing(name)]  # fmt: skip
-        included = f", {listed(parts)} included" if parts else ""
+        prefix = ", frozen prefix included" if row.timing("prefix_seconds") else ""
         together = ", several seeds together" if row.timed_in_groups else ""
-        trained.append(f"took {short_seconds(_train_seconds(row))} to train{included}{together}")
+        selection = row.timing("selection_seconds")
+        before = f" after {short_seconds(selection.mean)} of choosing its settings" if selection else ""
+        trained.append(f"took {short_seconds(_train_seconds(row))} to train{prefix}{together}{before}")
     return listed(trained)
 
 

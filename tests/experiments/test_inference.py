@@ -8,8 +8,10 @@ from headtohead.experiments.inference import (
     Evidence,
     SeedSpread,
     above_share,
+    half_width,
     holm,
     interval_without_answers,
+    variance_scales,
     wilson_limit,
 )  # fmt: skip
 
@@ -88,6 +90,14 @@ def test_a_fixed_difference_of_messages_is_mcnemars_test() -> None:
     first[:, 30:45] = 0
     p_value = Evidence.of([first, second]).pair_p_values(np.array([0]), np.array([1]), 2)[0]
     assert p_value == pytest.approx(stats.binomtest(15, 45).pvalue, rel=0.25)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 4, 40])
+@pytest.mark.parametrize("tail", [0.025, 0.001])
+def test_a_variance_that_is_all_uncertain_makes_students_t(freedom: int, tail: float) -> None:
+    scales, weights = variance_scales(freedom)
+    expected = 0.01 * stats.t.isf(tail, freedom)
+    assert half_width(0.01 * np.sqrt(scales), weights, tail) == pytest.approx(expected, rel=0.05)
 
 
 def test_the_range_of_all_is_tukeys_test() -> None:

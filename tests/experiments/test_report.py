@@ -101,19 +101,19 @@ def test_the_table_says_what_the_records_say(tmp_path: Path) -> None:
 
 
 def test_several_leaders_are_marked_as_not_distinguishable(tmp_path: Path) -> None:
-    page, text = report_of(tmp_path / "x")
+    page, text = report_of(tmp_path / "x", FOUR, (1, 2, 3))
     assert page.count('class="leads"') == 3 == text.count("** ≈")
-    assert "★" not in page and "not distinguishable from" in page
+    assert "★" not in page and "too few data to tell" in page
 
 
 def test_a_clear_winner_gets_the_star(tmp_path: Path) -> None:
-    page, text = report_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)])
+    page, text = report_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)], (1, 2, 3))
     assert page.count('class="leads"') == 1 and "** ★" in text
     assert "better than the other one beyond chance" in page
 
 
 def test_without_a_paired_test_nothing_is_marked(tmp_path: Path) -> None:
-    directory = write_synthetic(tmp_path / "x")
+    directory = write_synthetic(tmp_path / "x", FOUR, (1, 2))
     (directory / "data" / "test.csv").unlink()
     page = synthetic.report_of(directory)["report.html"].read_text()
     assert 'class="leads"' not in page and "No strategy may be called best" in page
