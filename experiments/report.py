@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.experiments import wording
+from headtohead.experiments.metrics import metrics_of
 from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
 from headtohead.experiments.record import to_json
 from headtohead.experiments.statistics import Spread, StrategySummary, Summary, summary_frame
@@ -151,9 +152,10 @@ def _contents(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
 def headings(summary: Summary) -> list[str]:
     """The columns after the strategy's name; the prefix time only where some run has one."""
     prefix = ["frozen prefix"] if _has_prefix(summary) else []
+    f1 = f"F1 {metrics_of(summary.experiment.description['dataset']['label_names'])} %"
     return [
         "test acc. %", f"{wording.LEVEL_WORDS} interval", "trained parameters", "% of all", "learning rate",
-        "train acc. %", "valid. acc. %", "F1 %", "train time", *prefix, "evaluation", "peak memory", "size on disk",
+        "train acc. %", "valid. acc. %", f1, "train time", *prefix, "evaluation", "peak memory", "size on disk",
     ]  # fmt: skip
 
 
