@@ -12,8 +12,8 @@ of a mean over S seeds and N messages is ``messages + seeds / S``.
   three seeds each say a lot: it is pooled over the strategies (:class:`SeedSpread`).
 - **How uncertain the seeds' variance is** goes into every p-value: the normal tail is averaged over the chi-squared
   distribution of that variance alone, as Student's t does for a whole variance (the fiducial argument of Behrens and
-  Fisher). Satterthwaite's (1946) single number of degrees of freedom is too generous where it matters, far out in the
-  tail: with twenty equal strategies of three seeds it called some worse than the best in 19 % of experiments.
+  Fisher). One number of degrees of freedom for messages and seeds together (Satterthwaite 1946) is too generous where
+  it matters, far out in the tail: with twenty equal strategies of three seeds it called some worse than the best in 19 % of experiments.
 - **The best is picked by the same numbers.** Comparing each with it is comparing the largest with the others of K: the
   right yardstick is the range of K values (Tukey 1953; Kramer 1956 for unequal variances), not K - 1 comparisons with
   something fixed beforehand (Dunnett 1955), nor Hsu's (1984) comparison with the best, which by design says of equal
@@ -48,7 +48,8 @@ class SeedSpread:
         own: (K,) variance of the accuracy over a strategy's seeds; 0 where it has one seed.
         noise: (K,) what the noise of single answers adds to ``own``.
         common, common_noise: the same of all strategies that have several seeds and do not answer alike at each.
-        freedom: degrees of freedom of ``common``: fewer where few strategies make up most of it; 0 where unknown.
+        freedom: degrees of freedom of ``common`` (Satterthwaite 1946): fewer where few strategies make up most of it;
+            0 where nothing is known.
         fixed: (K,) strategies without anything that a seed could change: none is assumed to.
     """
 
@@ -74,7 +75,7 @@ class SeedSpread:
         common, freedom = mean, total
         if squares > 0:
             common = max(mean, shrink * squares / (total * mean))
-            freedom = min(total, (total * mean) ** 2 / squares / shrink)
+            freedom = (total * mean) ** 2 / squares
         return cls(own, noise, common, float(degrees @ noise[live]) / total, freedom, np.array(fixed))
 
     def at(self, scales: Array) -> Array:
@@ -235,7 +236,7 @@ def half_width(errors: Array, weights: Array, tail: float) -> float:
     from scipy import optimize
 
     most = float(errors.max())
-    if most == 0:
+    if most < 1e-9:  # nothing, or what rounding left of it
         return 0.0
     above_zero = np.maximum(errors, 1e-12)  # where there is no error, no width exceeds it
     return float(
