@@ -13,7 +13,8 @@ of a mean over S seeds and N messages is ``messages + seeds / S``.
 - **How uncertain the seeds' variance is** goes into every p-value: the normal tail is averaged over the chi-squared
   distribution of that variance alone, as Student's t does for a whole variance (the fiducial argument of Behrens and
   Fisher). One number of degrees of freedom for messages and seeds together (Satterthwaite 1946) is too generous where
-  it matters, far out in the tail: with twenty equal strategies of three seeds it called some worse than the best in 19 % of experiments.
+  it matters, far out in the tail: with twenty equal strategies of three seeds it called some worse than the best in
+  19 % of experiments.
 - **The best is picked by the same numbers.** Comparing each with it is comparing the largest with the others of K: the
   right yardstick is the range of K values (Tukey 1953; Kramer 1956 for unequal variances), not K - 1 comparisons with
   something fixed beforehand (Dunnett 1955), nor Hsu's (1984) comparison with the best, which by design says of equal

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headtohead.experiments.columns import summary_frame
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.inference import wilson_limit
 from headtohead.experiments.record import load_record, run_directory, save_record
@@ -15,7 +16,6 @@ from headtohead.experiments.statistics import (
     Verdict,
     pareto_front,
     summarise,
-    summary_frame,
 )  # fmt: skip
 from tests.experiments.synthetic import FOUR, Made, write_synthetic
 
@@ -80,7 +80,7 @@ def test_copies_are_as_good_where_there_are_enough_messages(tmp_path: Path) -> N
     summary = summarise(load_experiment(directory))
     standing = {row.label: row.standing for row in summary.rows}
     assert summary.best.label == "small" and standing["big"].verdict == Verdict.AS_GOOD
-    assert standing["big"].difference == 0 and 0 < standing["big"].shortfall_limit < 0.02
+    assert standing["big"].difference == 0 and 0 < (standing["big"].shortfall_limit or 0.0) < 0.02
     assert standing["bad"].verdict == Verdict.BELOW and not standing["bad"].within_margin
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def words(summary: Summary) -> str:
     return " ".join(answer(summary))
 
 
-def change(directory: Path, label: str, seed: int, **fields: object) -> None:
+def change(directory: Path, label: str, seed: int, **fields: Any) -> None:
     run = run_directory(directory, f"{label}-s{seed}")
     save_record(run, replace(load_record(run), **fields))
 
