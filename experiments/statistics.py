@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+BASELINES = "baselines"  # the family of strategies that train no GPT
+
+
 class Verdict(StrEnum):
     """How a strategy stands to the one with the highest test accuracy."""
 
@@ -121,7 +124,12 @@ class StrategySummary:
     interval: Interval | None = None  # of the test accuracy; the best one's allows for its having been picked
     standing: Standing | None = None  # None without a finished run
     p_not_above_majority: float | None = None  # adjusted; None without predictions
-    learning: Learning | None = None  # None where nothing is trained or nothing is known
+    learning: Learning | None = None  # None for baselines, and where nothing is known
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it uses no training of the GPT at all: a seed may change nothing, and not learning is no failure."""
+        return self.family == BASELINES
 
     @property
     def within_margin(self) -> bool:
@@ -283,9 +291,7 @@ def summarise(experiment: LoadedExperiment) -> Summary:
     unpaired = tuple(row.label for row in rows if row.runs and row.label not in answers)
     comparisons: tuple[Comparison, ...] = ()
     if answers and truth is not None and len(truth) > 1:
-        fixed = [
-            not row.trainable_params and _alike(answers[row.label]) for row in rows if row.label in answers
-        ]
+        fixed = [row.is_baseline and _alike(answers[row.label]) for row in rows if row.label in answers]
         evidence = Evidence.of(list(answers.values()), fixed)
         comparisons = _compare_all(evidence, list(answers))
         rows = _judged(rows, evidence, list(answers), truth)
@@ -313,7 +319,7 @@ def _measured(
         failed=tuple(run for run in runs if run not in finished),
         missing_seeds=experiment.missing.get(wanted["label"], ()),
         interval=interval_without_answers(accuracies, size) if accuracies else None,
-        learning=_learning(experiment, finished, train),
+        learning=None if wanted.get("family") == BASELINES else _learning(experiment, finished, train),
     )
 
 
@@ -385,12 +391,8 @@ def _verdict(p_equal: float, p_beyond_margin: float) -> Verdict:
 def _learning(
     experiment: LoadedExperiment, runs: Sequence[RunRecord], classes: np.ndarray | None
 ) -> Learning | None:
-    """From the classes of the training messages (N,); None where they are unknown, or where nothing is trained."""
-    known = {
-        run.seed: run.train_accuracy
-        for run in runs
-        if run.trainable_params and run.train_accuracy is not None
-    }
+    """From the classes of the training messages (N,); None where they or the accuracies on them are unknown."""
+    known = {run.seed: run.train_accuracy for run in runs if run.train_accuracy is not None}
     if classes is None or not known:
         return None
     batch = experiment.description["train_config"].get("batch_size") or 1

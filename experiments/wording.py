@@ -31,12 +31,7 @@ def answer(summary: Summary) -> list[str]:
             for part in ("No run finished, so there is nothing to compare.", _unfinished(summary))
             if part
         ]
-    parts = [
-        _lead(summary, best),
-        *_majority(summary, best),
-        *_standings(summary, best),
-        _not_learned(summary),
-    ]
+    parts = [_lead(summary, best), *_standings(summary, best), _majority(summary), _not_learned(summary)]
     parts += [*_cost(summary, best), _unfinished(summary), *_demo_limits(summary)]
     return [part for part in parts if part]
 
@@ -113,16 +108,13 @@ def _open(summary: Summary) -> list[str]:
     ]
 
 
-def _majority(summary: Summary, best: StrategySummary) -> list[str]:
+def _majority(summary: Summary) -> str:
     """Which are not shown to beat always naming the most frequent class of the test messages."""
-    share = summary.majority_share
-    if share is None:
-        return []
-    rule = f"always naming the most frequent class ({percent(share)} %)"
-    if best.above_majority is False:
-        return [f"That is not shown to beat {rule}."]
-    others = [row.label for row in summary.finished if row.above_majority is False and row.learning]
-    return [f"{listed(others, 6)} {_are(others)} not shown to beat {rule}."] if others else []
+    labels = [row.label for row in summary.finished if row.above_majority is False and not row.is_baseline]
+    if not labels:
+        return ""
+    rule = f"always naming the most frequent class ({percent(summary.majority_share)} %)"
+    return f"{listed(labels, 6)} {_are(labels)} not shown to beat {rule}."
 
 
 def _not_learned(summary: Summary) -> str:

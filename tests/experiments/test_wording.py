@@ -66,7 +66,8 @@ def test_the_smallest_is_not_named_where_it_is_no_better_than_the_majority(tmp_p
 
 def test_a_worse_one_that_is_no_better_than_the_majority_is_said(tmp_path: Path) -> None:
     text = said(
-        tmp_path / "x", [Made("good", skill=0.95), Made("guess", skill=0.5), Made("majority", "b", 0, 0.5)]
+        tmp_path / "x",
+        [Made("good", skill=0.95), Made("guess", skill=0.5), Made("majority", "baselines", 0, 0.5)],
     )
     assert "guess is not shown to beat always naming the most frequent class" in text
 
