@@ -75,12 +75,14 @@ class RunRecord:
     examples_seen: int | None = None
 
     setup_seconds: float | None = None
+    selection_seconds: float | None = None  # choosing settings on the training or validation messages
     prefix_seconds: float | None = None
     train_seconds: float | None = None
     eval_seconds: float | None = None
     total_seconds: float | None = None
     examples_per_second: float | None = None
     peak_memory_bytes: int | None = None
+    memory_above_model_bytes: int | None = None  # the peak less what the loaded model takes
     grouped: bool = False  # timed together with other seeds: never averaged with runs timed alone
 
     environment: dict[str, Any] = field(default_factory=dict)

@@ -20,7 +20,6 @@ from headtohead.core.errors import InputError
 from headtohead.experiments import runner
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.live import Live
-from headtohead.experiments.metrics import prediction_metrics
 from headtohead.experiments.record import HISTORY_COLUMNS
 from headtohead.experiments.spec import Experiment
 from headtohead.experiments.statistics import Summary
@@ -269,25 +268,6 @@ def test_report_again_needs_an_experiment_that_exists(bench: Bench) -> None:
     assert "head" in report(bench)
     with pytest.raises(InputError, match="tiny"):
         runner.report_again(bench.results, "other")
-
-
-def test_metrics_of_two_classes_are_those_of_class_1() -> None:
-    metrics = prediction_metrics([1, 1, 1, 0], [1, 1, 0, 1], 2)
-    assert metrics["test_precision"] == pytest.approx(2 / 3)
-    assert metrics["test_recall"] == pytest.approx(2 / 3)
-    assert metrics["test_confusion"] == [[0, 1], [1, 2]]
-
-
-def test_a_precision_that_does_not_exist_is_null_not_zero() -> None:
-    metrics = prediction_metrics([1, 0, 0], [0, 0, 0], 2)
-    assert metrics["test_precision"] is None
-    assert (metrics["test_recall"], metrics["test_f1"]) == (0, 0)
-
-
-def test_metrics_of_more_classes_are_means_over_the_classes() -> None:
-    metrics = prediction_metrics([0, 1, 2, 2], [0, 1, 2, 0], 3)
-    assert metrics["test_recall"] == pytest.approx((1 + 1 + 0.5) / 3)
-    assert metrics["test_precision"] == pytest.approx((0.5 + 1 + 1) / 3)
 
 
 def report(bench: Bench) -> str:
