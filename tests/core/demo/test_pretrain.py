@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from headtohead.core.demo import objective, pretrain
 from headtohead.core.demo.corpus import is_held_out, pieces, read_sources
-from headtohead.core.demo.load import read_facts, read_weights
+from headtohead.core.demo.load import demo_config, read_facts, read_weights
 from headtohead.core.demo.material import Material, prepare
 from headtohead.core.demo.network import perplexities, start_embeddings
 from headtohead.core.demo.objective import SampledSoftmax, full_softmax
@@ -247,7 +247,7 @@ def test_the_command_repeats_bit_for_bit_and_its_model_loads(text: Path, tmp_pat
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
     tensors = read_weights(tmp_path / "one" / "model.safetensors")
-    model = GPTModel(pretrain.demo_config())
+    model = GPTModel(demo_config())
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     assert missing == ["out_head.weight"] and not unexpected
     facts = read_facts(tmp_path / "one" / "model.safetensors")
