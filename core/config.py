@@ -9,6 +9,16 @@ VOCABULARY = 50257  # tokens of GPT-2's byte-pair encoding
 END_OF_TEXT = 50256  # its only special token, with which the chapter pads
 
 
+# The largest shape that is believed; the largest GPT-2 has 48 layers of 1,600 dims.
+LIMITS = {
+    "vocab_size": 1_000_000,
+    "context_length": 1_000_000,
+    "emb_dim": 65_536,
+    "n_layers": 512,
+    "n_heads": 1_024,
+}
+
+
 @dataclass(frozen=True)
 class GPTConfig:
     """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``."""
@@ -24,6 +34,11 @@ class GPTConfig:
     def __post_init__(self) -> None:
         if self.emb_dim % self.n_heads:
             raise ValueError(f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads}")
+
+    @property
+    def hidden_dim(self) -> int:
+        """Neurons of a block's perceptron."""
+        return 4 * self.emb_dim
 
 
 CONFIGS = {

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from headtohead.core.download import download as download_file
 from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.files import cache_dir, sha256_of, write_bytes_atomic
+from headtohead.core.files import CACHE_FIX, cache_dir, file_errors, sha256_of, write_bytes_atomic
 from headtohead.core.readers import USUAL_SUFFIX, archive, formats
 from headtohead.core.readers.rows import LARGEST_FILE
 
@@ -53,11 +53,14 @@ def find(data: str | None, *, download: bool = True) -> Source:
         Unavailable: the SMS Spam Collection is not in the cache and cannot be downloaded.
         InputError: the file does not exist or cannot be read.
     """
-    if data is None or data == SMS_NAME:
-        return _sms_collection(download)
-    if data == DEMO_NAME:
-        return Source(DEMO_NAME, str(DEMO_FILE), DEMO_CREDIT, _read(DEMO_FILE), is_demo=True)
-    return _local_file(data)
+    with file_errors(
+        "reading the messages", "check the file and its permissions, or give another with --data"
+    ):
+        if data is None or data == SMS_NAME:
+            return _sms_collection(download)
+        if data == DEMO_NAME:
+            return Source(DEMO_NAME, str(DEMO_FILE), DEMO_CREDIT, _read(DEMO_FILE), is_demo=True)
+        return _local_file(data)
 
 
 def _sms_collection(download: bool) -> Source:
@@ -76,8 +79,9 @@ def _download_sms_collection(path: Path, download: bool) -> None:
         download_file(SMS_URLS, downloaded, description="the SMS Spam Collection", check=_checked_sms_member)
     except Unavailable as error:
         raise Unavailable(f"{error}; {fix}") from error
-    write_bytes_atomic(path, _checked_sms_member(downloaded))
-    downloaded.unlink()
+    with file_errors(f"keeping the SMS Spam Collection in {path.parent}", CACHE_FIX):
+        write_bytes_atomic(path, _checked_sms_member(downloaded))
+        downloaded.unlink()
 
 
 def _checked_sms_member(path: Path) -> bytes:
@@ -112,13 +116,8 @@ def _what_is_allowed(data: str) -> str:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}; check that it exists and its permissions"
-        ) from error
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise InputError(
             f"{path} is larger than {LARGEST_FILE:,} bytes, the most that is read; give a smaller table"

@@ -4,21 +4,22 @@ A strategy is one file with one frozen dataclass. Its fields are its hyperparame
 of the report: first line what is trained, then the parameter count in closed form, then where it comes from.
 """
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
+from headtohead.core.fields import Decay, LearningRate, check_values
 from headtohead.core.model import GPTModel
+
+# A block's number from 0, or one of "tok_emb", "pos_emb", "final_norm" and "out_head" -> trained numbers.
+Counts = dict[int | str, int]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Strategy(ABC):
     run's ``model.strategy_state``.
     """
 
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.1
+    learning_rate: LearningRate = 5e-5
+    weight_decay: Decay = 0.1
 
     family: ClassVar[str] = "other"
     trains_head: ClassVar[bool] = True
@@ -58,13 +59,41 @@ class Strategy(ABC):
     # Whether merge() is implemented.
     merges: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Hold the fields to their declarations (core/fields.py); an override calls this one."""
+        check_values(self)
+
+    def check(self, config: GPTConfig) -> None:
+        """Raise InputError where these fields cannot be used on a model of that shape; an override calls this one."""
+        check_values(self, config)
+
     @abstractmethod
     def apply(self, model: GPTModel) -> None:
         """Edit ``model`` in place: unfreeze parameters, or insert modules. Everything is frozen on entry."""
 
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        """How many numbers train in which part of a model, in closed form; None where that is not stated.
+
+        The head's are added where ``trains_head``.
+        """
+        return None
+
+    def learning_rate_of(self, name: str, config: GPTConfig) -> float:
+        """The learning rate of the trained parameter ``name``, for methods with several."""
+        return self.learning_rate
+
+    def weight_decay_of(self, name: str) -> float:
+        """Its weight decay."""
+        return self.weight_decay
+
     def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
-        """Optimizer groups; a group may set its own ``lr`` or ``weight_decay``."""
-        return [{"params": trainable_parameters(model)}]
+        """Optimizer groups: trained parameters of one learning rate and one weight decay together."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                key = self.learning_rate_of(name, model.config), self.weight_decay_of(name)
+                groups.setdefault(key, []).append(parameter)
+        return [{"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()]
 
     def before_training(self, model: GPTModel, epochs: int, steps_per_epoch: int) -> None:  # noqa: B027
         """Called once before the first step, for methods with a schedule."""
@@ -83,6 +112,17 @@ class Strategy(ABC):
     def merge(self, model: GPTModel) -> None:
         """Fold what :meth:`apply` inserted into the weights, in place: a plain GPTModel, the same logits."""
         raise InputError(f"{type(self).__name__} cannot be merged into a plain GPTModel; keep its adapters")
+
+    def all_counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        """:meth:`counts` with the head's."""
+        counts = self.counts(config, n_classes)
+        head = {"out_head": n_classes * (config.emb_dim + 1)} if self.trains_head else {}
+        return None if counts is None else {**counts, **head}
+
+    def parameter_count(self, config: GPTConfig, n_classes: int = 2) -> int | None:
+        """How many numbers train in a model of that shape, in closed form; None where that is not stated."""
+        counts = self.all_counts(config, n_classes)
+        return None if counts is None else sum(counts.values())
 
     @classmethod
     def describe(cls) -> str:
@@ -142,6 +182,12 @@ class Variant:
     plugin: Path | None = None
 
 
+def part_of(name: str) -> int | str:
+    """The part of a model, as in :data:`Counts`, to which the parameter ``name`` belongs."""
+    first, *rest = name.split(".")
+    return int(rest[0]) if first == "trf_blocks" else first
+
+
 def freeze(*modules: nn.Module) -> None:
     """Stop training every parameter of the given modules."""
     for module in modules:
@@ -162,42 +208,3 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
 def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
     """How many numbers the parameters hold together."""
     return sum(parameter.numel() for parameter in parameters)
-
-
-def strategy_class_of(module: ModuleType) -> type[Method]:
-    """The one Strategy or Baseline class that ``module`` defines; InputError where there is none, or several."""
-    found = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, Strategy | Baseline)
-        and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        names = ", ".join(value.__name__ for value in found) or "none"
-        raise InputError(
-            f"{module.__file__} must define exactly one subclass of core.strategy.Strategy or Baseline (found: {names})"
-        )
-    return found[0]
-
-
-def load_module(name: str) -> type[Method]:
-    """The strategy class of an importable module; an error inside the file keeps its own traceback."""
-    return strategy_class_of(importlib.import_module(name))
-
-
-def load_file(path: Path) -> type[Method]:
-    """The strategy class of a file outside the packages (``--plugin FILE``).
-
-    Raises:
-        InputError: the file does not exist, is no Python file, or holds no strategy.
-    """
-    if not path.is_file() or path.suffix != ".py":
-        raise InputError(f"--plugin {path}: no such Python file; give the path of a file like my_strategy.py")
-    name = f"headtohead_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while the class is being made
-    spec.loader.exec_module(module)
-    return strategy_class_of(module)

@@ -133,6 +133,7 @@ class Progress:
     total_steps: int
     loss: float | None  # the latest that was read; None before the first
     phase: str = "training"
+    preparing: bool = False  # not training yet: what is computed once for this run and later ones
 
 
 @dataclass(frozen=True)

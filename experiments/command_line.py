@@ -146,11 +146,13 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     if arguments.list:
         return _list(arguments, console)
     experiment = experiment_of(arguments, words)
-    from headtohead.experiments.live import Live
+    from headtohead.experiments.console import starting
+
+    with starting(console):
+        from headtohead.experiments import runner
+        from headtohead.experiments.live import Live
 
     watch = Live(console)
-    with watch.starting():
-        from headtohead.experiments import runner
     if arguments.report_only:
         output = experiment.output
         runner.report_again(output.results_dir, output.name, watch)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from headtohead.core import data, weights
@@ -29,8 +28,8 @@ class Inputs:
         return [part for part, demo in is_demo.items() if demo]
 
 
-def find_inputs(experiment: Experiment, csv_dir: Path) -> Inputs:
-    """Find the model, then the data, whose splits are written into ``csv_dir``.
+def find_inputs(experiment: Experiment) -> Inputs:
+    """Find the model, then the data.
 
     What the user did not name falls back to the embedded demo when it is unavailable; each of the two on its own.
 
@@ -49,7 +48,6 @@ def find_inputs(experiment: Experiment, csv_dir: Path) -> Inputs:
     def messages(name: str | None) -> Dataset:
         return data.load_dataset(
             name,
-            csv_dir,
             context_length=pretrained.config.context_length,
             max_length=about.max_length,
             label_column=about.label_column,

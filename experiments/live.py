@@ -1,8 +1,7 @@
 """An experiment in the terminal: what the runner tells, shown with the pieces of :mod:`.console`."""
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from headtohead.experiments import console as display
+from headtohead.experiments.progress import work_of
 from headtohead.experiments.spec import FEW_SEEDS, Experiment
 from headtohead.experiments.watch import Watcher
-from headtohead.experiments.wording import plural, short_seconds
+from headtohead.experiments.wording import plural
 
 if TYPE_CHECKING:
     from headtohead.core import training
@@ -30,18 +30,11 @@ class Live(Watcher):
         self._bars = ExitStack()
         self._progress: display.RunProgress | None = None
 
-    @contextmanager
-    def starting(self) -> Iterator[None]:
-        """Something to see while the libraries are imported, which takes seconds."""
-        with self.console.status("starting: loading torch ..."):
-            yield
-
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
         from headtohead.experiments.runner import plan
 
-        with tempfile.TemporaryDirectory(prefix="headtohead-") as folder:
-            self.planned(plan(experiment, Path(folder)))
+        self.planned(plan(experiment))
         self._bars.close()
         self.console.print("Dry run: nothing was trained or written.")
 
@@ -53,7 +46,13 @@ class Live(Watcher):
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
         if not agenda.to_run:
             self.console.print("Nothing to train: every run of this experiment is finished.")
-        self._progress = self._bars.enter_context(display.run_progress(self.console, len(agenda.to_run)))
+
+    def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
+        known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
+        works = [work_of(agenda.engine, [run.variant for run in group], known) for group in groups]
+        self._progress = self._bars.enter_context(
+            display.run_progress(self.console, works, len(agenda.to_run))
+        )
 
     def began(self, titles: Sequence[str]) -> None:
         assert self._progress is not None
@@ -66,10 +65,6 @@ class Live(Watcher):
     def finished(self, record: "RunRecord") -> None:
         assert self._progress is not None
         self._progress.end(record)
-
-    def settled(self) -> None:
-        assert self._progress is not None
-        self._progress.drop_current()
 
     def reported(self, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
         self._bars.close()
@@ -98,7 +93,7 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "device": device_name(agenda.engine.options.device),
         "seeds": _seeds(agenda),
         "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
-        "time": f"roughly {short_seconds(agenda.estimate.low)} to {short_seconds(agenda.estimate.high)}",
+        "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
 
@@ -108,7 +103,7 @@ def _seeds(agenda: "Agenda") -> str:
     text = ", ".join(map(str, seeds))
     if len(seeds) > 1 or agenda.experiment.seeds is not None:
         return text
-    more = short_seconds(agenda.estimate.seconds * (len(FEW_SEEDS) - 1))
+    more = display.roughly(agenda.estimate.seconds * (len(FEW_SEEDS) - 1))
     return (
         f"{text}: one seed shows no difference that would hold; --seeds {','.join(map(str, FEW_SEEDS))} "
         f"would take about {more} more"
@@ -132,6 +127,7 @@ def _row(agenda: "Agenda", runs: Sequence["Run"]) -> display.PlanRow:
         learning_rate=learning_rate(variant.strategy),
         to_run=sum(each.finished is None for each in runs),
         of=len(runs),
+        kept=tuple(each.seed for each in runs if each.finished),
     )
     known = next((each.finished for each in runs if each.finished), None)
     if known is not None:

@@ -5,9 +5,7 @@ same command continues where it stopped.
 """
 
 import shutil
-import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +14,13 @@ from typing import Any
 
 import filelock
 
+from headtohead.core.device import resolve_device
 from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
-from headtohead.core.strategy import Variant
+from headtohead.core.strategy import Strategy
 from headtohead.core.training import row_loaders
-from headtohead.experiments.environment import describe_environment, resolve_device
+from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
@@ -84,14 +83,13 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     """
     watch = watch or Watcher()
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="headtohead-") as csv_dir:
-        agenda = plan(experiment, Path(csv_dir))
-        with _only_writer(agenda.directory):
-            agenda = _without_finished(agenda)
-            watch.planned(agenda)
-            _write_description(agenda, Path(csv_dir))
-            interrupted = _do_runs(agenda, watch)
-            summary = _report(agenda.directory, watch, time.perf_counter() - started)
+    agenda = plan(experiment)
+    with _only_writer(agenda.directory):
+        agenda = _without_finished(agenda)
+        watch.planned(agenda)
+        _write_description(agenda)
+        interrupted = _do_runs(agenda, watch)
+        summary = _report(agenda.directory, watch, time.perf_counter() - started)
     if interrupted:
         asked = {run.run_id for run in agenda.runs}
         kept = sum(path.name in asked for path in (agenda.directory / "runs").iterdir())
@@ -100,16 +98,19 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     return summary
 
 
-def plan(experiment: Experiment, csv_dir: Path) -> Agenda:
-    """What an experiment would do; writes nothing but the splits into ``csv_dir``.
+def plan(experiment: Experiment) -> Agenda:
+    """What an experiment would do; writes nothing.
 
     Raises:
         InputError: as :func:`compare`.
     """
-    variants = _variants(experiment)
+    variants = build_variants(experiment.strategies, experiment.settings, experiment.plugins)
     config = experiment.training.train_config()
     options = _engine_options(experiment.engine)
-    inputs = find_inputs(experiment, csv_dir)
+    inputs = find_inputs(experiment)
+    for variant in variants:
+        if isinstance(variant.strategy, Strategy):
+            variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
     engine = Engine(inputs.pretrained, inputs.dataset, config, options)
     seeds = choose_seeds(engine, variants, experiment.seeds)
@@ -143,18 +144,6 @@ def report_again(results_dir: Path, name: str | None, watch: Watcher | None = No
 
 
 # --- before the first run --------------------------------------------------------------------------------------
-
-
-def _variants(experiment: Experiment) -> list[Variant]:
-    try:
-        return build_variants(experiment.strategies, experiment.settings, experiment.plugins)
-    except InputError:
-        raise
-    except Exception as error:
-        traceback.print_exc()  # the strategy file's own, which is what its author needs
-        raise InputError(
-            f"a strategy file could not be loaded ({type(error).__name__}: {error}); its traceback is above"
-        ) from error
 
 
 def _engine_options(settings: EngineSettings) -> EngineOptions:
@@ -241,10 +230,10 @@ def _only_writer(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def _write_description(agenda: Agenda, csv_dir: Path) -> None:
+def _write_description(agenda: Agenda) -> None:
     """data/*.csv and experiment.json."""
-    for path in sorted(csv_dir.glob("*.csv")):
-        write_bytes_atomic(agenda.directory / "data" / path.name, path.read_bytes())
+    for name, content in agenda.inputs.dataset.csv.items():
+        write_bytes_atomic(agenda.directory / "data" / f"{name}.csv", content)
     write_text_atomic(agenda.directory / EXPERIMENT_FILE, to_json(_description(agenda)))
 
 
@@ -294,8 +283,10 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     scratch = agenda.directory / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
     launcher = LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
+    groups = launcher.groups(agenda.to_run)
+    watch.launching(agenda, groups)
     try:
-        for run, folder in launcher.launch(launcher.groups(agenda.to_run), watch):
+        for run, folder in launcher.launch(groups, watch):
             watch.finished(_publish(run_directory(agenda.directory, run.run_id), folder))
     except KeyboardInterrupt:
         return True

@@ -4,8 +4,8 @@ Every setting is declared once, here, with its flag (:mod:`headtohead.experiment
 so that a mistake in a flag is answered at once.
 """
 
-import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from headtohead.experiments.flags import (
     read_section,
     read_size,
 )
-from headtohead.strategies import DEFAULT, did_you_mean, discover, split_labels
+from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
@@ -331,7 +331,7 @@ def strategy_labels(given: str | Sequence[str] | None, plugins: Sequence[Path] =
     Raises:
         InputError: an empty list, or a plugin whose file name cannot be the name of a strategy.
     """
-    names = [_plugin_name(path) for path in plugins]
+    names = [plugin_name(path) for path in plugins]
     for name in names:
         if names.count(name) > 1:
             raise InputError(
@@ -354,16 +354,6 @@ def expand_families(labels: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for label in labels for name in members.get(label, [label])))
 
 
-def _plugin_name(path: Path) -> str:
-    if path.stem in discover():
-        raise InputError(f"--plugin {path}: there is a strategy named {path.stem!r} already; rename the file")
-    if path.suffix == ".py" and not path.stem.isidentifier():
-        raise InputError(
-            f"--plugin {path}: {path.stem!r} cannot name a strategy; use letters, digits and _, as in my_strategy.py"
-        )
-    return path.stem
-
-
 def check_name(name: str) -> None:
     """Raise InputError unless ``name`` can be one plain folder's name on any system."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,99}", name) or name.endswith("."):
@@ -380,8 +370,12 @@ def check_folder(name: str, path: Path) -> None:
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise InputError(f"{name} {path}: {existing} is a file; name a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{name} {path}: {existing} cannot be written; name another folder")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(
+            f"{name} {path}: {existing} cannot be written ({error.strerror}); name another folder"
+        ) from error
 
 
 def safe_name(text: str) -> str:

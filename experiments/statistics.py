@@ -1,6 +1,6 @@
 """How sure one can be: intervals for accuracies, paired tests between strategies, and the summary of an experiment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -116,6 +116,8 @@ class Summary:
 
     def table(self) -> "pd.DataFrame":
         """One line per variant, as in summary.csv: means, deviations, intervals."""
+        from headtohead.experiments.columns import summary_frame
+
         return summary_frame(self)
 
     @property
@@ -364,44 +366,6 @@ def _compare_all(correct: dict[str, dict[int, np.ndarray]]) -> tuple[Comparison,
         found.append((first, second, float(one.mean() - other.mean()), paired_p_value(one, other)))
     adjusted = holm([p_value for *_, p_value in found])
     return tuple(Comparison(*each, p_adjusted) for each, p_adjusted in zip(found, adjusted, strict=True))
-
-
-MEASURED = (
-    "train_accuracy", "validation_accuracy", "test_accuracy", "test_loss", "test_precision", "test_recall", "test_f1",
-)  # fmt: skip
-TIMED = ("setup_seconds", "prefix_seconds", "train_seconds", "eval_seconds", "total_seconds", "examples_per_second",
-         "peak_memory_bytes")  # fmt: skip
-
-
-def summary_frame(summary: Summary) -> "pd.DataFrame":
-    """One line per label: each measured field as ``<field>`` (the mean) and ``<field>_sd``, n in ``runs_ok``."""
-    import pandas as pd
-
-    return pd.DataFrame([_frame_line(summary, row) for row in summary.rows])
-
-
-def _frame_line(summary: Summary, row: StrategySummary) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "label": row.label, "strategy": row.strategy, "family": row.family, "learning_rate": row.learning_rate,
-        "runs_ok": len(row.runs), "runs_failed": len(row.failed), "runs_missing": len(row.missing_seeds),
-        "trainable_params": row.trainable_params, "trainable_percent": row.constant("trainable_percent"),
-        "classifier_bytes": row.constant("classifier_bytes"),
-    }  # fmt: skip
-    sources: list[tuple[tuple[str, ...], Callable[[str], Spread | None]]] = [
-        (MEASURED, row.spread),
-        (TIMED, row.timing),
-    ]
-    for names, spread_of in sources:
-        for name in names:
-            spread = spread_of(name)
-            line |= {name: spread.mean if spread else None, f"{name}_sd": spread.sd if spread else None}
-    low, high = row.interval or (None, None)
-    against = summary.comparison(row.label, summary.best.label) if summary.best else None
-    return line | {
-        "test_accuracy_low": low, "test_accuracy_high": high, "timed_runs": len(row.timed_runs),
-        "timed_in_groups": row.timed_in_groups, "adjusted_p_against_best": against.adjusted_p if against else None,
-        "not_distinguishable_from_best": row.label in summary.leaders, "on_pareto_front": row.label in summary.pareto,
-    }  # fmt: skip
 
 
 def _with_freedom(

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from headtohead.core import training
     from headtohead.experiments.record import RunRecord
     from headtohead.experiments.runner import Agenda
+    from headtohead.experiments.runs import Run
     from headtohead.experiments.statistics import Summary
 
 
@@ -17,6 +18,9 @@ class Watcher:
     def planned(self, agenda: "Agenda") -> None:
         """Everything before the first run is known."""
 
+    def launching(self, agenda: "Agenda", groups: "Sequence[Sequence[Run]]") -> None:
+        """The runs that are left are about to begin, in these groups, one after another."""
+
     def began(self, titles: Sequence[str]) -> None:
         """A run starts, or several at once; ``titles`` are such as "lora@r=4, seed 123"."""
 
@@ -25,9 +29,6 @@ class Watcher:
 
     def finished(self, record: "RunRecord") -> None:
         """A run ended, well or not, and its folder is in its place."""
-
-    def settled(self) -> None:
-        """No run is under way any more."""
 
     def reported(self, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
         """The report is written; ``paths`` by name, ``seconds`` since the start where runs were done."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headtohead.experiments.statistics import LEVEL, Spread, StrategySummary, Summary
+from headtohead.experiments.statistics import LEVEL, StrategySummary, Summary
 
 UNKNOWN = "–"
 LEVEL_WORDS = f"{100 * LEVEL:.0f} %"
@@ -110,7 +110,9 @@ def _effort(row: StrategySummary) -> str:
     if row.trainable_params == 0:
         trained.append("trained no parameter of the model")
     elif row.trainable_params is not None:
-        trained.append(f"trained {count(row.trainable_params)} parameters ({share_words(row)} %)")
+        trained.append(
+            f"trained {count(row.trainable_params)} parameters ({share(row.constant('trainable_percent'))} %)"
+        )
     if row.timing("train_seconds"):
         together = ", several seeds together" if row.timed_in_groups else ""
         trained.append(f"took {short_seconds(_train_seconds(row))} to train{together}")
@@ -249,28 +251,16 @@ def percent(fraction: float | None) -> str:
     return UNKNOWN if fraction is None else f"{100 * fraction:.1f}"
 
 
-def percent_spread(spread: Spread | None) -> str:
-    """A fraction's spread in percent: "95.7", or "95.7 ± 0.4 (3)" for three seeds."""
-    if spread is None:
-        return UNKNOWN
-    return (
-        f"{percent(spread.mean)} ± {percent(spread.sd)} ({spread.n})"
-        if spread.sd is not None
-        else percent(spread.mean)
-    )
-
-
 def interval_words(row: StrategySummary) -> str:
     """The interval of the test accuracy in percent: "94.0 to 98.2"."""
     return f"{percent(row.interval[0])} to {percent(row.interval[1])}" if row.interval else UNKNOWN
 
 
-def share_words(row: StrategySummary) -> str:
-    """Trainable parameters in percent of all, with two digits that mean something: "0.0012", "5.70", "100"."""
-    share = row.constant("trainable_percent")
-    if share is None:
+def share(value: float | None) -> str:
+    """A share in percent, with two digits that mean something: "0.0012", "5.70", "100"."""
+    if value is None:
         return UNKNOWN
-    return f"{share:.3g}" if share >= 0.01 or share == 0 else f"{share:.2g}"
+    return f"{value:.3g}" if value >= 0.01 or value == 0 else f"{value:.2g}"
 
 
 def count(value: int | None) -> str:

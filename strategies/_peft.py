@@ -6,20 +6,23 @@ Source: https://huggingface.co/docs/peft.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
 from torch import nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
+from headtohead.core.fields import LearningRate, Range
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import LowRank, Strategy, trainable_parameters
+from headtohead.core.strategy import Counts, LowRank, Strategy, part_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from peft.tuners.tuners_utils import BaseTuner
 
 # The six linear layers of every block, by the ends of their names; the output head is not among them.
-LINEAR_LAYERS = ("W_query", "W_key", "W_value", "out_proj", "layers.0", "layers.2")
+Target = Literal["W_query", "W_key", "W_value", "out_proj", "layers.0", "layers.2"]
+LINEAR_LAYERS: tuple[Target, ...] = get_args(Target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +38,9 @@ class PeftStrategy(Strategy):
     family: ClassVar[str] = "low-rank"
     merges: ClassVar[bool] = True
 
-    targets: tuple[str, ...] = LINEAR_LAYERS
-    layers: tuple[int, ...] = ()
-    head_learning_rate: float | None = None
+    targets: tuple[Target, ...] = LINEAR_LAYERS
+    layers: tuple[Annotated[int, Range(0, below="n_layers")], ...] = ()
+    head_learning_rate: LearningRate | None = None
 
     @abstractmethod
     def config(self, model: GPTModel, target_modules: list[str]) -> "PeftConfig":
@@ -46,29 +49,29 @@ class PeftStrategy(Strategy):
     def apply(self, model: GPTModel) -> None:
         insert_adapter(model, self.config(model, target_names(model, self.targets, self.layers)))
 
-    def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
-        if self.head_learning_rate is None:
-            return super().param_groups(model)
-        head = list(model.out_head.parameters())
-        known = {id(parameter) for parameter in head}
-        inserted = [parameter for parameter in trainable_parameters(model) if id(parameter) not in known]
-        return [{"params": inserted}, {"params": head, "lr": self.head_learning_rate}]
+    def learning_rate_of(self, name: str, config: GPTConfig) -> float:
+        own = self.head_learning_rate if part_of(name) == "out_head" else None
+        return self.learning_rate if own is None else own
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        sizes = {"layers.0": (1, 4), "layers.2": (4, 1)}  # in widths; all others (1, 1)
+        shapes = [sizes.get(target, (1, 1)) for target in self.targets]
+        width, layers = config.emb_dim, self.layers or range(config.n_layers)
+        counts = [self.layer_count(inputs * width, outputs * width) for inputs, outputs in shapes]
+        known = [count for count in counts if count is not None]
+        return dict.fromkeys(layers, sum(known)) if len(known) == len(counts) else None
+
+    def layer_count(self, inputs: int, outputs: int) -> int | None:
+        """How many numbers train in an adapted layer of that shape; None where no closed form is stated."""
+        return None
 
     def merge(self, model: GPTModel) -> None:
         merge_adapters(model)
 
 
 def target_names(model: GPTModel, targets: Sequence[str], layers: Sequence[int]) -> list[str]:
-    """Full names of the blocks' linear layers that end in one of ``targets``, in the given blocks (all if none).
-
-    Raises:
-        InputError: a block that the model does not have, or a target that is no linear layer of a block.
-    """
+    """Full names of the blocks' linear layers that end in one of ``targets``, in the given blocks (all if none)."""
     blocks = list(layers) or list(range(len(model.trf_blocks)))
-    if wrong := [number for number in blocks if not 0 <= number < len(model.trf_blocks)]:
-        raise InputError(f"layers={wrong[0]}: the blocks are 0 to {len(model.trf_blocks) - 1}")
-    if unknown := [target for target in targets if target not in LINEAR_LAYERS]:
-        raise InputError(f"targets={unknown[0]}: choose from {'/'.join(LINEAR_LAYERS)}")
     places = {target: "ff" if target.startswith("layers") else "att" for target in targets}
     return [f"trf_blocks.{number}.{places[target]}.{target}" for number in blocks for target in targets]
 

@@ -1,11 +1,14 @@
 """Strategy: AdaLoRA, low-rank adapters that share a budget of ranks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.errors import InputError
+from headtohead.core.fields import Count, Range, Rank, Share
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy, insert_adapter, target_names
 
@@ -28,13 +31,27 @@ class Adalora(PeftStrategy):
     """
 
     learning_rate: float = 3e-3
-    init_r: int = 12
-    target_r: int = 8
-    alpha: int = 12
-    warmup: float = 0.1  # share of the steps before pruning begins
-    final: float = 0.3  # share of the steps after it has ended
-    every: int = 10  # steps between two prunings
-    orthogonality: float = 0.5  # weight of the loss that keeps the singular vectors orthogonal
+    init_r: Rank = 12
+    target_r: Rank = 8
+    alpha: Count = 12
+    warmup: Share = 0.1  # share of the steps before pruning begins
+    final: Share = 0.3  # share of the steps after it has ended
+    every: Count = 10  # steps between two prunings
+    orthogonality: Annotated[float, Range(0)] = (
+        0.5  # weight of the loss that keeps the singular vectors orthogonal
+    )
+
+    def check(self, config: GPTConfig) -> None:
+        super().check(config)
+        if self.target_r >= self.init_r:
+            raise InputError(
+                f"adalora.target_r={self.target_r}: must be less than init_r={self.init_r}, or nothing is pruned"
+            )
+        if self.warmup + self.final >= 1:
+            raise InputError(
+                f"adalora.warmup={self.warmup} and adalora.final={self.final}: together they must be less than 1, "
+                "or no step is left to prune in"
+            )
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "AdaLoraConfig":
         from peft import AdaLoraConfig
@@ -79,6 +96,9 @@ class Adalora(PeftStrategy):
     def after_step(self, model: GPTModel, step: int) -> None:
         """Update the importances from the step's gradients and prune; PEFT counts steps from 1."""
         _tuner(model).update_and_allocate(step + 1)
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.init_r * (inputs + outputs + 1)
 
 
 def _tuner(model: GPTModel) -> "AdaLoraModel":

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
+from headtohead.strategies._counts import every_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +24,6 @@ class AllLayers(Strategy):
 
     def apply(self, model: GPTModel) -> None:
         unfreeze(model)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return every_part(config)

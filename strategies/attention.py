@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
 from headtohead.strategies._insert import blocks_of
 
 
@@ -23,3 +24,6 @@ class Attention(Strategy):
 
     def apply(self, model: GPTModel) -> None:
         unfreeze(*(block.att for block in blocks_of(model)))
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return dict.fromkeys(range(config.n_layers), 4 * config.emb_dim**2 + 4 * config.emb_dim)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +28,6 @@ class Bitfit(Strategy):
         for name, parameter in model.named_parameters():
             if name.endswith((".bias", ".shift")):
                 parameter.requires_grad_(True)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return {**dict.fromkeys(range(config.n_layers), 11 * config.emb_dim), "final_norm": config.emb_dim}

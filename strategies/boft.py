@@ -2,8 +2,11 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.errors import InputError
+from headtohead.core.fields import Range
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -27,7 +30,14 @@ class Boft(PeftStrategy):
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0  # it would pull the scales, which begin at 1, towards 0
-    block_size: int = 4
+    block_size: Annotated[int, Range(2, "emb_dim")] = 4
+
+    def check(self, config: GPTConfig) -> None:
+        super().check(config)
+        if config.emb_dim % self.block_size:
+            raise InputError(
+                f"boft.block_size={self.block_size}: must divide the model's width, {config.emb_dim}"
+            )
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "BOFTConfig":
         from peft import BOFTConfig
@@ -42,3 +52,6 @@ class Boft(PeftStrategy):
             # PEFT looks for a CUDA kernel that only butterflies of several factors need; there is one factor here.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\.tuners\.boft")
             super().apply(model)
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.block_size * inputs + outputs

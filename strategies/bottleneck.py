@@ -6,8 +6,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Width
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
 from headtohead.strategies._insert import blocks_of, replace_layer
 
 
@@ -45,7 +47,7 @@ class Bottleneck(Strategy):
     family: ClassVar[str] = "adapters"
 
     learning_rate: float = 1e-3
-    width: int = 64
+    width: Width = 64
     pfeiffer: bool = False
 
     def apply(self, model: GPTModel) -> None:
@@ -56,3 +58,10 @@ class Bottleneck(Strategy):
                 unfreeze(block.norm1, block.norm2)
         if not self.pfeiffer:
             unfreeze(model.final_norm)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        width, adapters = config.emb_dim, 1 if self.pfeiffer else 2
+        block = adapters * (2 * width * self.width + self.width + width)
+        if self.pfeiffer:
+            return dict.fromkeys(range(config.n_layers), block)
+        return {**dict.fromkeys(range(config.n_layers), block + 4 * width), "final_norm": 2 * width}

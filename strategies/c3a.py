@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -24,7 +25,7 @@ class C3a(PeftStrategy):
 
     learning_rate: float = 3e-2
     head_learning_rate: float | None = 1e-3
-    block_size: int = 256  # its greatest common divisor with D is taken
+    block_size: Count = 256  # its greatest common divisor with D is taken
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "C3AConfig":
         from peft import C3AConfig
@@ -34,3 +35,6 @@ class C3a(PeftStrategy):
             init_weights=True,  # zero; PEFT's default draws them, which is not the pretrained model
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return inputs * outputs // gcd(self.block_size, min(inputs, outputs))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count, Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -22,8 +23,8 @@ class Delora(PeftStrategy):
     """
 
     learning_rate: float = 1e-3
-    r: int = 8
-    strength: int = 15
+    r: Rank = 8
+    strength: Count = 15
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "DeloraConfig":
         from peft import DeloraConfig
@@ -33,3 +34,6 @@ class Delora(PeftStrategy):
             delora_lambda=self.strength,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) + 1

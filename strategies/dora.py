@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count, Rank, Share
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -22,9 +23,9 @@ class Dora(PeftStrategy):
     """
 
     learning_rate: float = 8e-4
-    r: int = 16
-    alpha: int = 16
-    dropout: float = 0.0
+    r: Rank = 16
+    alpha: Count = 16
+    dropout: Share = 0.0
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "LoraConfig":
         from peft import LoraConfig
@@ -36,3 +37,6 @@ class Dora(PeftStrategy):
             use_dora=True,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) + outputs

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +25,9 @@ class Embeddings(Strategy):
 
     def apply(self, model: GPTModel) -> None:
         unfreeze(model.tok_emb, model.pos_emb)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return {
+            "tok_emb": config.vocab_size * config.emb_dim,
+            "pos_emb": config.context_length * config.emb_dim,
+        }

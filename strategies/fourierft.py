@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.errors import InputError
+from headtohead.core.fields import Count, Scale
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -22,8 +25,15 @@ class Fourierft(PeftStrategy):
     """
 
     learning_rate: float = 1e-2
-    n: int = 1000
-    scaling: float = 150.0
+    n: Count = 1000
+    scaling: Scale = 150.0
+
+    def check(self, config: GPTConfig) -> None:
+        super().check(config)
+        if self.n > config.emb_dim**2:
+            raise InputError(
+                f"fourierft.n={self.n}: must be at most {config.emb_dim**2}, the weights of the smallest layer"
+            )
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "FourierFTConfig":
         from peft import FourierFTConfig
@@ -34,3 +44,6 @@ class Fourierft(PeftStrategy):
             init_weights=True,  # all coefficients zero; PEFT's default draws them, which is not the pretrained model
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.n

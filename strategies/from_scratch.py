@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
 from headtohead.core.weights.random import initialise
+from headtohead.strategies._counts import every_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +30,6 @@ class FromScratch(Strategy):
             if not name.startswith("out_head"):  # the head is new in any case
                 initialise(name, parameter, model.config.n_layers)
         unfreeze(model)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return every_part(config)

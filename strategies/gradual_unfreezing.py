@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from headtohead.core.errors import InputError
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Count
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, freeze, unfreeze
+from headtohead.core.strategy import Counts, Strategy, freeze, unfreeze
+from headtohead.strategies._counts import block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +23,7 @@ class GradualUnfreezing(Strategy):
 
     family: ClassVar[str] = "selective"
 
-    blocks: int = 4  # at most; with 5 epochs: one per epoch; with others, the stages are equally long, too
-
-    def __post_init__(self) -> None:
-        if self.blocks < 1:
-            raise InputError(f"gradual_unfreezing@blocks={self.blocks}: use 1 or more")
+    blocks: Count = 4  # at most; with 5 epochs: one per epoch; with others, the stages are equally long, too
 
     def apply(self, model: GPTModel) -> None:
         """Mark all that will ever train, so that it is counted, optimised and saved."""
@@ -46,3 +44,7 @@ class GradualUnfreezing(Strategy):
     @staticmethod
     def _unfreeze_last(model: GPTModel, count: int) -> None:
         unfreeze(model.trf_blocks[-count:], model.final_norm)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        last = range(max(0, config.n_layers - self.blocks), config.n_layers)
+        return {**dict.fromkeys(last, block(config)), "final_norm": 2 * config.emb_dim}

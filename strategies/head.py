@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +23,6 @@ class Head(Strategy):
 
     def apply(self, model: GPTModel) -> None:
         """Nothing to unfreeze: the head is trained under every strategy."""
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return {}

@@ -1,8 +1,9 @@
 """Strategy: Householder reflections of the weights."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from headtohead.core.fields import Range
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -24,7 +25,7 @@ class Hra(PeftStrategy):
     family: ClassVar[str] = "orthogonal"
 
     learning_rate: float = 3e-3
-    r: int = 8
+    r: Annotated[int, Range(2, "emb_dim", step=2)] = 8
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "HRAConfig":
         from peft import HRAConfig
@@ -33,3 +34,6 @@ class Hra(PeftStrategy):
             r=self.r,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * inputs

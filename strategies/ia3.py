@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from headtohead.core.model import GPTModel
-from headtohead.strategies._peft import PeftStrategy
+from headtohead.strategies._peft import PeftStrategy, Target
 
 if TYPE_CHECKING:
     from peft import IA3Config
@@ -26,7 +26,7 @@ class Ia3(PeftStrategy):
 
     learning_rate: float = 1e-2
     weight_decay: float = 0.0  # it would pull the scales, which begin at 1, towards 0
-    targets: tuple[str, ...] = ("W_key", "W_value", "layers.2")
+    targets: tuple[Target, ...] = ("W_key", "W_value", "layers.2")
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "IA3Config":
         from peft import IA3Config
@@ -34,3 +34,6 @@ class Ia3(PeftStrategy):
         # The layers whose input is scaled instead of their output.
         inner = [name for name in target_modules if name.endswith("layers.2")]
         return IA3Config(target_modules=target_modules, feedforward_modules=inner)
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return max(inputs, outputs)  # keys and values D, inner activations 4D

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from headtohead.core.errors import InputError
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Blocks
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
+from headtohead.strategies._counts import block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +23,11 @@ class LastNBlocks(Strategy):
 
     family: ClassVar[str] = "selective"
 
-    n: int = 2
+    n: Blocks = 2
 
     def apply(self, model: GPTModel) -> None:
-        n_blocks = len(model.trf_blocks)
-        if not 1 <= self.n <= n_blocks:
-            raise InputError(
-                f"last_n_blocks@n={self.n}: the model has {n_blocks} blocks; use n=1 to n={n_blocks}"
-            )
         unfreeze(model.trf_blocks[-self.n :], model.final_norm)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        last = range(config.n_layers - self.n, config.n_layers)
+        return {**dict.fromkeys(last, block(config)), "final_norm": 2 * config.emb_dim}

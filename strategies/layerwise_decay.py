@@ -1,12 +1,13 @@
 """Strategy: every weight, with a learning rate that falls with the distance from the head."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
-from torch import nn
-
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Range
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, part_of, unfreeze
+from headtohead.strategies._counts import every_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,19 +25,17 @@ class LayerwiseDecay(Strategy):
     family: ClassVar[str] = "selective"
 
     learning_rate: float = 1e-4
-    decay: float = 0.8
+    decay: Annotated[float, Range(1e-3, 1)] = 0.8
 
     def apply(self, model: GPTModel) -> None:
         unfreeze(model)
 
-    def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
+    def learning_rate_of(self, name: str, config: GPTConfig) -> float:
         """Depth 0: the head and the final norm; 1: the last block; ...; L + 1: the embeddings."""
-        depths = [
-            nn.ModuleList([model.out_head, model.final_norm]),
-            *reversed(model.trf_blocks),
-            nn.ModuleList([model.tok_emb, model.pos_emb]),
-        ]
-        return [
-            {"params": list(modules.parameters()), "lr": self.learning_rate * self.decay**depth}
-            for depth, modules in enumerate(depths)
-        ]
+        part = part_of(name)
+        if isinstance(part, int):
+            return self.learning_rate * self.decay ** (config.n_layers - part)
+        return self.learning_rate * self.decay ** (config.n_layers + 1 if part.endswith("_emb") else 0)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return every_part(config)

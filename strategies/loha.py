@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count, Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -22,8 +23,8 @@ class Loha(PeftStrategy):
     """
 
     learning_rate: float = 3e-3
-    r: int = 8
-    alpha: int = 8
+    r: Rank = 8
+    alpha: Count = 8
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "LoHaConfig":
         from peft import LoHaConfig
@@ -33,3 +34,6 @@ class Loha(PeftStrategy):
             alpha=self.alpha,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return 2 * self.r * (inputs + outputs)

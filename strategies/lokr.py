@@ -1,8 +1,10 @@
 """Strategy: Kronecker products as updates."""
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count, Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -23,8 +25,8 @@ class Lokr(PeftStrategy):
     """
 
     learning_rate: float = 3e-3
-    r: int = 8
-    alpha: int = 8
+    r: Rank = 8
+    alpha: Count = 8
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "LoKrConfig":
         from peft import LoKrConfig
@@ -34,3 +36,13 @@ class Lokr(PeftStrategy):
             alpha=self.alpha,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        (c, d), (a, b) = _factors(inputs), _factors(outputs)
+        return a * c + (b * d if self.r >= max(b, d) / 2 else self.r * (b + d))
+
+
+def _factors(size: int) -> tuple[int, int]:
+    """Two factors of a number, as near to each other as can be, the smaller first."""
+    smaller = next(factor for factor in range(isqrt(size), 0, -1) if size % factor == 0)
+    return smaller, size // smaller

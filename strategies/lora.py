@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Count, Rank, Share
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import LowRank
+from headtohead.core.strategy import Counts, LowRank
 from headtohead.strategies._peft import PeftStrategy, plain_lora_layers
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ class Lora(PeftStrategy):
     """
 
     learning_rate: float = 8e-4
-    r: int = 16
-    alpha: int = 16
-    dropout: float = 0.0
+    r: Rank = 16
+    alpha: Count = 16
+    dropout: Share = 0.0
     bias: Literal["none", "all", "lora_only"] = "none"
     rslora: bool = False
     init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = "default"
@@ -49,3 +51,12 @@ class Lora(PeftStrategy):
 
     def low_rank(self, model: GPTModel) -> dict[nn.Module, LowRank]:
         return plain_lora_layers(model)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        adapters = super().counts(config, n_classes) or {}
+        biases = 9 * config.emb_dim if self.bias == "all" else 0  # those of six linear layers, adapted or not
+        counts = {block: adapters.get(block, 0) + biases for block in range(config.n_layers)}
+        return {block: count for block, count in counts.items() if count}
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) + (outputs if self.bias == "lora_only" else 0)

@@ -7,8 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Rank, Scale
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import LowRank, Strategy
+from headtohead.core.strategy import Counts, LowRank, Strategy
 from headtohead.strategies._insert import replace_layers
 
 
@@ -63,8 +65,8 @@ class LoraBook(Strategy):
     merges: ClassVar[bool] = True
 
     learning_rate: float = 8e-4
-    r: int = 16
-    alpha: float = 16.0
+    r: Rank = 16
+    alpha: Scale = 16.0
     divide_by_r: bool = True
 
     def apply(self, model: GPTModel) -> None:
@@ -80,3 +82,7 @@ class LoraBook(Strategy):
 
     def merge(self, model: GPTModel) -> None:
         replace_layers(model, LinearWithLoRA, LinearWithLoRA.merged)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        r, width = self.r, config.emb_dim
+        return {**dict.fromkeys(range(config.n_layers), r * 18 * width), "out_head": r * (width + n_classes)}

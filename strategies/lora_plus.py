@@ -1,10 +1,12 @@
 """Strategy: LoRA whose B factors learn faster than its A factors."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Count, Rank, Scale
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import LowRank
 from headtohead.strategies._peft import PeftStrategy, plain_lora_layers
@@ -26,22 +28,20 @@ class LoraPlus(PeftStrategy):
     """
 
     learning_rate: float = 2e-4
-    ratio: float = 16.0
-    r: int = 16
-    alpha: int = 16
+    ratio: Scale = 16.0
+    r: Rank = 16
+    alpha: Count = 16
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "LoraConfig":
         from peft import LoraConfig
 
         return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=target_modules)
 
-    def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
-        trained = [
-            (name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
-        ]
-        fast = [parameter for name, parameter in trained if "lora_B" in name]
-        slow = [parameter for name, parameter in trained if "lora_B" not in name]
-        return [{"params": slow}, {"params": fast, "lr": self.learning_rate * self.ratio}]
+    def learning_rate_of(self, name: str, config: GPTConfig) -> float:
+        return self.learning_rate * (self.ratio if "lora_B" in name else 1.0)
 
     def low_rank(self, model: GPTModel) -> dict[nn.Module, LowRank]:
         return plain_lora_layers(model)
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -23,7 +24,7 @@ class Miss(PeftStrategy):
     """
 
     learning_rate: float = 3e-4
-    r: int = 64
+    r: Rank = 64
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "MissConfig":
         from peft import MissConfig
@@ -32,3 +33,6 @@ class Miss(PeftStrategy):
             r=self.r,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * outputs

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel, LayerNorm
-from headtohead.core.strategy import Strategy, unfreeze
+from headtohead.core.strategy import Counts, Strategy, unfreeze
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +27,7 @@ class Norms(Strategy):
 
     def apply(self, model: GPTModel) -> None:
         unfreeze(*(module for module in model.modules() if isinstance(module, LayerNorm)))
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        width = config.emb_dim
+        return {**dict.fromkeys(range(config.n_layers), 4 * width), "final_norm": 2 * width}

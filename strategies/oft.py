@@ -1,8 +1,11 @@
 """Strategy: orthogonal rotations of the weights."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.errors import InputError
+from headtohead.core.fields import Range
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -24,7 +27,14 @@ class Oft(PeftStrategy):
     family: ClassVar[str] = "orthogonal"
 
     learning_rate: float = 1e-3
-    block_size: int = 32
+    block_size: Annotated[int, Range(2, "emb_dim")] = 32
+
+    def check(self, config: GPTConfig) -> None:
+        super().check(config)
+        if config.emb_dim % self.block_size:
+            raise InputError(
+                f"oft.block_size={self.block_size}: must divide the model's width, {config.emb_dim}"
+            )
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "OFTConfig":
         from peft import OFTConfig
@@ -33,3 +43,6 @@ class Oft(PeftStrategy):
             oft_block_size=self.block_size,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return inputs * (self.block_size - 1) // 2

@@ -6,8 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Scale, Width
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 from headtohead.strategies._insert import blocks_of, replace_layer
 
 
@@ -56,10 +58,14 @@ class ParallelAdapter(Strategy):
     family: ClassVar[str] = "adapters"
 
     learning_rate: float = 3e-4
-    width: int = 64
-    scale: float = 4.0
+    width: Width = 64
+    scale: Scale = 4.0
 
     def apply(self, model: GPTModel) -> None:
         for block in blocks_of(model):
             replace_layer(block.ff.layers, "0", lambda linear: Widened(linear, self.width))
             replace_layer(block.ff.layers, "2", lambda linear: Narrowed(linear, self.width, self.scale))
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        width = config.emb_dim
+        return dict.fromkeys(range(config.n_layers), 2 * width * self.width + self.width + width)

@@ -9,12 +9,13 @@ import ast
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
+from headtohead.core.fields import Rank, Share, check_value
 from headtohead.core.model import GPTModel
 from headtohead.strategies import did_you_mean
 from headtohead.strategies._peft import PeftStrategy, insert_adapter, target_names
@@ -58,6 +59,12 @@ class Peft(PeftStrategy):
     type: str = "HIRA"
     options: tuple[str, ...] = ()
 
+    def check(self, config: GPTConfig) -> None:
+        """Try it on a model of that width with no more blocks than needed."""
+        super().check(config)
+        blocks = max(self.layers, default=0) + 1
+        self.apply(GPTModel(replace(config, vocab_size=64, n_layers=blocks)).requires_grad_(False))
+
     def config(self, model: GPTModel, target_modules: list[str]) -> "PeftConfig":
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
@@ -66,7 +73,7 @@ class Peft(PeftStrategy):
             raise InputError(f"peft@type={self.type}: no such tuner type; {did_you_mean(self.type, known)}")
         config_class = known[self.type]
         allowed = {field.name for field in fields(config_class)}
-        given = dict(_option(text, allowed) for text in self.options)
+        given = dict(_option(text, allowed, model.config) for text in self.options)
         targets = {"target_modules": target_modules} if "target_modules" in allowed else {}
         return config_class(**(targets | _needed(self.type, model.config, target_modules) | given))
 
@@ -95,15 +102,20 @@ class Peft(PeftStrategy):
         return InputError(f"peft@type={self.type} cannot be used: {_REASONS.get(self.type, error)}")
 
 
-def _option(text: str, allowed: set[str]) -> tuple[str, Any]:
+def _option(text: str, allowed: set[str], config: GPTConfig) -> tuple[str, Any]:
     """``"r=8"`` -> ``("r", 8)``."""
     name, equals, value = text.partition("=")
     if not equals or name not in allowed:
         raise InputError(f"peft option {text!r}: not NAME=VALUE of this type; {did_you_mean(name, allowed)}")
     try:
-        return name, ast.literal_eval(value)
+        parsed = ast.literal_eval(value)
     except (SyntaxError, ValueError):
-        return name, value
+        parsed = value
+    if name == "r":
+        check_value(parsed, Rank, f"peft option {name}", config)
+    elif "dropout" in name:
+        check_value(parsed, Share, f"peft option {name}")
+    return name, parsed
 
 
 def _needed(kind: str, config: GPTConfig, target_modules: list[str]) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Strategy: learned keys and values before those of the text, in every block."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headtohead.core.errors import InputError
+from headtohead.core.config import GPTConfig
+from headtohead.core.fields import Range
 from headtohead.core.model import GPTModel, MultiHeadAttention
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 from headtohead.strategies._insert import blocks_of
 
 
@@ -60,14 +61,10 @@ class PrefixTuning(Strategy):
     starts_at_pretrained: ClassVar[bool] = False
 
     learning_rate: float = 1e-2
-    tokens: int = 20
+    tokens: Annotated[int, Range(1, "context_length")] = 20
 
     @torch.no_grad()
     def apply(self, model: GPTModel) -> None:
-        if not 1 <= self.tokens <= model.config.context_length:
-            raise InputError(
-                f"prefix_tuning.tokens={self.tokens}: must be 1 to {model.config.context_length}"
-            )
         hidden = model.embed(torch.randint(model.config.vocab_size, (1, self.tokens)))  # (1, P, D)
         for block in blocks_of(model):
             following = block(hidden)
@@ -75,3 +72,6 @@ class PrefixTuning(Strategy):
             keys, values = block.att.W_key(normalized), block.att.W_value(normalized)
             setattr(block, "att", PrefixAttention(block.att, keys, values))  # noqa: B010 - its declared type is another
             hidden = following
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return dict.fromkeys(range(config.n_layers), 2 * self.tokens * config.emb_dim)

@@ -1,14 +1,16 @@
 """Strategy: learned embeddings before the text."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
+from headtohead.core.fields import Range
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 
 
 class ShiftedPositions(nn.Module):
@@ -75,16 +77,15 @@ class PromptTuning(Strategy):
     starts_at_pretrained: ClassVar[bool] = False
 
     learning_rate: float = 3e-3
-    tokens: int = 20
+    tokens: Annotated[int, Range(1, below="context_length")] = 20
 
     def apply(self, model: GPTModel) -> None:
-        if not 1 <= self.tokens < model.config.context_length:
-            raise InputError(
-                f"prompt_tuning.tokens={self.tokens}: must be 1 to {model.config.context_length - 1}"
-            )
         chosen = torch.randint(model.config.vocab_size, (self.tokens,))
         prompt = model.tok_emb.weight.detach()[chosen].clone()
         blocks, positions = model.trf_blocks, model.pos_emb
         blocks[0] = PromptBefore(blocks[0], prompt, positions)
         blocks[-1] = PromptDropped(blocks[-1], self.tokens)
         model.pos_emb = ShiftedPositions(positions, self.tokens)  # type: ignore[assignment]
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        return {0: self.tokens * config.emb_dim}

@@ -1,8 +1,10 @@
 """Strategy: sums of random low-rank matrices with trained scales."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Count, Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -22,8 +24,8 @@ class Randlora(PeftStrategy):
     """
 
     learning_rate: float = 3e-4
-    r: int = 32
-    alpha: int = 640
+    r: Rank = 32
+    alpha: Count = 640
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "RandLoraConfig":
         from peft import RandLoraConfig
@@ -35,3 +37,7 @@ class Randlora(PeftStrategy):
             projection_prng_key=0,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        matrices = ceil(min(inputs, outputs) / self.r)
+        return matrices * (self.r + min(inputs, outputs))

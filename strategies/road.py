@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from headtohead.core.fields import Count
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -28,7 +29,7 @@ class Road(PeftStrategy):
     head_learning_rate: float | None = 1e-3
     weight_decay: float = 0.0  # it would pull the scales, which begin at 1, towards 0
     angles: Literal[1, 2, 4] = 1  # per pair of outputs: the variants road_1, road_2 and road_4
-    group_size: int = 64  # its greatest common divisor with D is taken
+    group_size: Count = 64  # its greatest common divisor with D is taken
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "RoadConfig":
         from peft import RoadConfig
@@ -38,3 +39,6 @@ class Road(PeftStrategy):
             group_size=gcd(self.group_size, model.config.emb_dim),
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.angles * outputs

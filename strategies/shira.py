@@ -1,8 +1,11 @@
 """Strategy: a sparse subset of the weights."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.errors import InputError
+from headtohead.core.fields import Range, Rank
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -22,8 +25,16 @@ class Shira(PeftStrategy):
     """
 
     learning_rate: float = 1e-3
-    r: int = 16
-    mask_seed: int = 0
+    r: Rank = 16
+    mask_seed: Annotated[int, Range(0)] = 0
+
+    def check(self, config: GPTConfig) -> None:
+        super().check(config)
+        if 2 * self.r > config.emb_dim:
+            raise InputError(
+                f"shira.r={self.r}: must be at most {config.emb_dim // 2}, half the model's width: "
+                "then every weight of a layer is in the subset"
+            )
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "ShiraConfig":
         from peft import ShiraConfig
@@ -39,3 +50,6 @@ class Shira(PeftStrategy):
 
         super().apply(model)
         torch.sparse.check_sparse_tensor_invariants.disable()  # the default; torch warns until it has been said
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs)

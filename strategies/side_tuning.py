@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
+from headtohead.core.fields import Count
 from headtohead.core.model import GPTModel, TransformerBlock
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Counts, Strategy
 
 TEMPERATURE = 0.1  # of the gates, as in the paper
 
@@ -59,17 +60,28 @@ class SideTuning(Strategy):
     family: ClassVar[str] = "adapters"
 
     learning_rate: float = 3e-3
-    reduction: int = 8
+    reduction: Count = 8
 
-    def apply(self, model: GPTModel) -> None:
-        config = model.config
-        width = config.emb_dim // self.reduction if self.reduction > 0 else 0
+    def check(self, config: GPTConfig) -> None:
+        super().check(config)
+        width = config.emb_dim // self.reduction
         if width == 0 or width % config.n_heads:
             raise InputError(
                 f"side_tuning.reduction={self.reduction}: {config.emb_dim} dims / reduction must be a multiple of the "
                 f"{config.n_heads} heads"
             )
+
+    def apply(self, model: GPTModel) -> None:
+        config = model.config
+        width = config.emb_dim // self.reduction
         side = GPTConfig(emb_dim=width, n_heads=config.n_heads, qkv_bias=False)
         last = len(model.trf_blocks) - 1
         for index, block in enumerate(model.trf_blocks):
             model.trf_blocks[index] = Rung(block, side, config.emb_dim, first=index == 0, last=index == last)
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts:
+        width, side = config.emb_dim, config.emb_dim // self.reduction
+        rungs = {
+            block: width * side + 12 * side**2 + 10 * side + (block > 0) for block in range(config.n_layers)
+        }
+        return {**rungs, config.n_layers - 1: rungs[config.n_layers - 1] + width * side}

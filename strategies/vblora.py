@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from headtohead.core.config import GPTConfig
+from headtohead.core.errors import InputError
+from headtohead.core.fields import Count, Range, Rank
 from headtohead.core.model import GPTModel
+from headtohead.core.strategy import Counts
 from headtohead.strategies._peft import PeftStrategy
 
 if TYPE_CHECKING:
@@ -27,10 +31,17 @@ class Vblora(PeftStrategy):
     starts_at_pretrained: ClassVar[bool] = False
 
     learning_rate: float = 1e-3
-    r: int = 4
-    vectors: int = 256
-    vector_length: int = 256  # its greatest common divisor with D is taken
-    topk: int = 2
+    r: Rank = 4
+    vectors: Annotated[int, Range(2, 65536)] = 256
+    vector_length: Count = 256  # its greatest common divisor with D is taken
+    topk: Count = 2
+
+    def check(self, config: GPTConfig) -> None:
+        super().check(config)
+        if self.topk > self.vectors:
+            raise InputError(
+                f"vblora.topk={self.topk}: must be at most {self.vectors}, the vectors of the bank"
+            )
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "VBLoRAConfig":
         from peft import VBLoRAConfig
@@ -42,3 +53,11 @@ class Vblora(PeftStrategy):
             topk=self.topk,
             target_modules=target_modules,
         )
+
+    def counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
+        counts = super().counts(config, n_classes) or {}
+        first = min(counts)  # whose first layer holds the bank
+        return {**counts, first: counts[first] + self.vectors * gcd(self.vector_length, config.emb_dim)}
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r * (inputs + outputs) // gcd(self.vector_length, min(inputs, outputs)) * self.vectors

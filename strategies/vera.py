@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headtohead.core.fields import Width
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -24,7 +25,7 @@ class Vera(PeftStrategy):
 
     learning_rate: float = 1e-2
     head_learning_rate: float | None = 1e-3
-    r: int = 256
+    r: Width = 256
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "VeraConfig":
         from peft import VeraConfig
@@ -35,3 +36,6 @@ class Vera(PeftStrategy):
             projection_prng_key=0,
             target_modules=target_modules,
         )
+
+    def layer_count(self, inputs: int, outputs: int) -> int:
+        return self.r + outputs

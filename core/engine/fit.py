@@ -355,7 +355,7 @@ class Engine:
                 sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,
                 lambda done, total: on_progress(
-                    Progress(done, total, None, "frozen blocks, once per message")
+                    Progress(done, total, None, "frozen blocks, once per message", preparing=True)
                 ),
             )
 
@@ -391,7 +391,14 @@ def _possible(options: EngineOptions, emb_dim: int) -> Plan:
 
 def _trains_plain_head_only(model: GPTModel, strategy: Strategy) -> bool:
     """Whether a run is nothing but AdamW with one learning rate on a linear head."""
-    own = ("param_groups", "before_training", "extra_loss", "after_step")
+    own = (
+        "learning_rate_of",
+        "weight_decay_of",
+        "param_groups",
+        "before_training",
+        "extra_loss",
+        "after_step",
+    )
     plain = all(getattr(type(strategy), name) is getattr(Strategy, name) for name in own)
     head = model.out_head
     if not plain or type(head) is not nn.Linear or head.bias is None:

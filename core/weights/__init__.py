@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headtohead.core.config import CONFIGS
 from headtohead.core.errors import InputError
+from headtohead.core.files import file_errors
 from headtohead.core.weights import demo, openai
 from headtohead.core.weights.pretrained import Pretrained, Wanted
 
@@ -35,8 +36,11 @@ def find_pretrained(model: str | None, weights_dir: Path | None, *, download: bo
         InputError: an unknown name, or a checkpoint that is incomplete, damaged or of another shape.
     """
     wanted = Wanted(model, weights_dir, download)
-    for find in SOURCES:
-        found = find(wanted)
-        if found is not None:
-            return found
+    with file_errors(
+        "reading the weights", "give another folder with --weights-dir, or another HEADTOHEAD_CACHE"
+    ):
+        for find in SOURCES:
+            found = find(wanted)
+            if found is not None:
+                return found
     raise InputError(f"model {model!r} is unknown; choose one of {', '.join(CONFIGS)}")

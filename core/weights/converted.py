@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from headtohead.core.errors import InputError
-from headtohead.core.files import write_text_atomic
+from headtohead.core.files import CACHE_FIX, file_errors, scratch_folder, write_text_atomic
+from headtohead.core.json_files import read_object
 from headtohead.core.weights.pretrained import Tensors, tensors_sha256
 
 PIECE_BYTES = 4 * 1024 * 1024
@@ -36,17 +36,17 @@ def store(tensors: Tensors, path: Path) -> str:
     """
     hashes = {"weights_sha256": tensors_sha256(tensors)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as folder:
-            temporary = Path(folder) / path.name
+        with (
+            file_errors(f"writing {path}", f"free some space, or {CACHE_FIX}"),
+            scratch_folder(path.parent) as scratch,
+        ):
+            temporary = scratch / path.name
             save_file(tensors, temporary)
             hashes["file_fingerprint"] = _fingerprint(temporary, temporary.stat().st_size)
             os.replace(temporary, path)
-        write_text_atomic(path.with_suffix(".json"), json.dumps(hashes, indent=2) + "\n")
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} cannot be written ({error}); free some space, or set HEADTOHEAD_CACHE to another folder"
-        ) from error
+            write_text_atomic(path.with_suffix(".json"), json.dumps(hashes, indent=2) + "\n")
+    except SafetensorError as error:
+        raise InputError(f"{path} cannot be written ({error}); free some space, or {CACHE_FIX}") from error
     return hashes["weights_sha256"]
 
 
@@ -56,9 +56,9 @@ def intact_sha256(path: Path) -> str | None:
     if not path.is_file() or not notes.is_file():
         return None
     try:
-        hashes = json.loads(notes.read_bytes())
+        hashes = read_object(notes, "")
         weights_sha256, fingerprint = str(hashes["weights_sha256"]), hashes["file_fingerprint"]
-    except (ValueError, KeyError, TypeError):
+    except (InputError, KeyError):
         return None  # the notes are damaged: the caller converts again and says so
     status = path.stat()
     unchanged = _fingerprint_once(path, status.st_size, status.st_mtime_ns) == fingerprint

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headtohead.core.config import CONFIGS, DEFAULT_MODEL, PUBLISHED_SIZES, VOCABULARY, GPTConfig
+from headtohead.core.config import CONFIGS, DEFAULT_MODEL, PUBLISHED_SIZES, GPTConfig
 from headtohead.core.download import download as download_file
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.files import cache_dir, sha256_of
 from headtohead.core.weights import converted
 from headtohead.core.weights.pretrained import Pretrained, Tensors, Wanted, parameter_shapes
+from headtohead.core.weights.shape import read_shape
 
 URLS = (
     "https://openaipublic.blob.core.windows.net/gpt-2/models",
@@ -128,9 +129,9 @@ def _converted(folder: Path, expected: str | None, source: str) -> Pretrained:
     for file in NEEDED_FILES:
         if not (folder / file).is_file():
             raise InputError(f"{folder} has no file {file}; a checkpoint needs {', '.join(NEEDED_FILES)}")
-    config = _read_hparams(folder / HPARAMS_FILE)
+    config = read_shape(folder / HPARAMS_FILE, HPARAMS)
     name = _checked_name(folder, config, expected)
-    path = cache_dir() / "weights" / f"{name}-{_cache_key(folder, config)}.safetensors"
+    path = cache_dir() / "weights" / f"{name[:40]}-{_cache_key(folder, config)}.safetensors"
     sha256 = converted.intact_sha256(path)
     if sha256 is None:
         why = f"The converted copy {path} is damaged: converting" if path.exists() else "Converting"
@@ -157,10 +158,7 @@ def _shape_text(config: GPTConfig) -> str:
 
 def _cache_key(folder: Path, config: GPTConfig) -> str:
     """Identifies a checkpoint without reading its data: the index file carries a CRC of every tensor."""
-    try:
-        facts = [sha256_of(folder / INDEX_FILE), (folder / DATA_FILE).stat().st_size]
-    except OSError as error:
-        raise InputError(f"{folder / INDEX_FILE} cannot be read: {error.strerror}") from error
+    facts = [sha256_of(folder / INDEX_FILE), (folder / DATA_FILE).stat().st_size]
     text = json.dumps([CONVERSION_VERSION, *facts, asdict(config)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -281,30 +279,3 @@ def _import_tensorflow() -> Any:
     import tensorflow
 
     return tensorflow
-
-
-def _read_hparams(path: Path) -> GPTConfig:
-    """The model's shape from OpenAI's hparams.json."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {_first_line(error)}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object; it must give {', '.join(HPARAMS)}")
-    for key in HPARAMS:
-        _check_positive(path, key, values.get(key))
-    if values["n_vocab"] < VOCABULARY:
-        raise InputError(
-            f"{path}: n_vocab is {values['n_vocab']}, but GPT-2's tokenizer has {VOCABULARY} tokens"
-        )
-    try:
-        return GPTConfig(**{field: values[key] for key, field in HPARAMS.items()})
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _check_positive(path: Path, key: str, value: object) -> None:
-    if value is None:
-        raise InputError(f"{path} lacks the key {key}; it must give {', '.join(HPARAMS)}")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{path}: {key} is {value!r}, but must be a positive whole number")

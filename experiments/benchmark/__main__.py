@@ -95,10 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, command: str) -> int:
     from rich.console import Console
 
+    from headtohead.core.device import resolve_device
     from headtohead.core.training import TrainConfig
     from headtohead.experiments.benchmark import contenders, inputs, output, results
     from headtohead.experiments.benchmark.rounds import Benchmark
-    from headtohead.experiments.environment import resolve_device
     from headtohead.strategies import build_variants, split_labels
 
     settings = _settings(arguments, resolve_device(arguments.device))

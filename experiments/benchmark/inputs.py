@@ -44,9 +44,7 @@ def find_messages(
     length = pretrained.config.context_length
 
     def load(name: str | None) -> Dataset:
-        return data.load_dataset(
-            name, folder / "data", context_length=length, max_length=max_length, download=False
-        )
+        return data.load_dataset(name, context_length=length, max_length=max_length, download=False)
 
     if wanted is not None:
         return load(wanted)

@@ -38,7 +38,6 @@ class LocalLauncher:
                 folder = self.scratch / run.run_id
                 write_folder(folder, run, outcome, job.directory, self.facts)
                 yield run, folder
-            watch.settled()
 
     def _job(self, run: Run) -> Job:
         return Job(run.variant, run.seed, self.scratch / f"{run.run_id}.classifier")

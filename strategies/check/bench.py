@@ -18,7 +18,7 @@ from headtohead.core.config import GPTConfig
 from headtohead.core.data import Dataset, Split
 from headtohead.core.engine.forward import ReferenceForward
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Strategy, Variant
+from headtohead.core.strategy import Counts, Strategy, Variant, part_of
 from headtohead.core.training import Event, Step, TrainConfig, protocol, row_loaders, train
 from headtohead.core.weights import Pretrained
 from headtohead.core.weights.random import random_pretrained
@@ -65,15 +65,9 @@ class Finetuned:
 
 @dataclass
 class Bench:
-    """One strategy and what it makes of the tiny GPT.
-
-    Attributes:
-        variant: the strategy and its name.
-        thorough: also do what takes up to half a minute.
-    """
+    """One strategy and what it makes of the tiny GPT."""
 
     variant: Variant
-    thorough: bool = True
 
     @property
     def strategy(self) -> Strategy:
@@ -173,6 +167,18 @@ def logits_of(model: GPTModel) -> Tensor:
 def knows_all(model: GPTModel) -> bool:
     """Whether all sixteen messages are classified right."""
     return bool((logits_of(model).argmax(dim=-1) == small_dataset().train.labels).all())
+
+
+def real_counts(config: GPTConfig, strategy: Strategy, device: str) -> Counts:
+    """What a strategy really trains of a model of that shape, by part; on the device "meta" without any weights."""
+    with torch.device(device):
+        model = GPTModel(config)
+        make_classifier(model, strategy, N_CLASSES, seed=0)
+    counts: Counts = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            counts[part_of(name)] = counts.get(part_of(name), 0) + parameter.numel()
+    return counts
 
 
 def largest_difference(first: Tensor, second: Tensor) -> float:

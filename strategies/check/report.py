@@ -27,13 +27,11 @@ class Result:
     finding: Finding
 
 
-def bench_and_checks(
-    variant: Variant, thorough: bool = True
-) -> tuple[Bench | BaselineBench, tuple[Check, ...]]:
-    """What a variant is checked on, and by which checks; ``thorough`` as in Bench."""
+def bench_and_checks(variant: Variant) -> tuple[Bench | BaselineBench, tuple[Check, ...]]:
+    """What a variant is checked on, and by which checks."""
     if isinstance(variant.strategy, Baseline):
         return BaselineBench(variant), BASELINE_CHECKS
-    return Bench(variant, thorough), CHECKS
+    return Bench(variant), CHECKS
 
 
 def run_checks(variant: Variant) -> Iterator[Result]:

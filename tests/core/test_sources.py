@@ -162,12 +162,23 @@ def test_unreadable_file(tmp_path, monkeypatch):
     path.write_bytes(b"x")
 
     def denied(self, mode):
-        raise PermissionError(13, "Permission denied")
+        raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", denied)
-    assert "cannot be read: Permission denied" in error_of(path)
+    assert f"reading the messages is not possible ({path}: Permission denied)" in error_of(path)
 
 
 def test_a_file_without_end(monkeypatch):
     monkeypatch.setattr(sources, "LARGEST_FILE", 1000)
     assert "/dev/zero is larger than 1,000 bytes" in error_of("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\x1b[31m/\n", "\udcff"])
+def test_names_that_no_file_can_have(name):
+    assert error_of(name).isprintable()
+
+
+def test_a_cache_that_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADTOHEAD_CACHE", str(tmp_path / "file"))
+    assert "the cache folder" in error_of("sms_spam")

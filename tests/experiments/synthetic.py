@@ -8,10 +8,7 @@ import numpy as np
 import pandas as pd
 
 from headtohead.core.files import write_text_atomic
-from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.record import SCHEMA_VERSION, RunRecord, run_directory, save_record, to_json
-from headtohead.experiments.report import write_report
-from headtohead.experiments.statistics import summarise
 
 STEPS_PER_EPOCH, EPOCHS, BATCH_SIZE = 130, 5, 8
 TRAIN_CONFIG = {
@@ -111,11 +108,6 @@ def write_synthetic(
             if not error and made.params:
                 _history(made, seed).to_csv(run / "history.csv", index=False)
     return directory
-
-
-def report_of(directory: Path) -> dict[str, Path]:
-    """Write the report of an experiment's folder; its files by name."""
-    return write_report(summarise(load_experiment(directory)))
 
 
 def _slug(label: str) -> str:

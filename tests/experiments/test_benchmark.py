@@ -48,7 +48,7 @@ def test_products_count_the_same_by_either_library() -> None:
 def test_the_book_takes_650_steps_and_367_evaluation_batches(tmp_path: Path) -> None:
     from headtohead.core.data import load_dataset
 
-    dataset = load_dataset(str(SMS), tmp_path, context_length=1024)
+    dataset = load_dataset(str(SMS), context_length=1024)
     counted = work.count_work(dataset, TrainConfig(), seed=123)
     assert (counted.steps, counted.evaluation_batches) == (650, 367)
     assert counted.evaluation_rows < 8 * 367

@@ -246,13 +246,10 @@ def test_what_makes_the_experiment_impossible_writes_nothing(
     assert not bench.results.exists()
 
 
-def test_a_plugin_that_cannot_be_imported_shows_its_own_traceback(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_line(bench: Bench) -> None:
     plugin = write_plugin(bench.folder / "elsewhere", "broken", "import no_such_module_anywhere\n")
-    with pytest.raises(InputError, match="ModuleNotFoundError"):
+    with pytest.raises(InputError, match="line 1: No module named"):
         bench.run(strategies=("broken",), plugin=(plugin,))
-    assert "broken.py" in capsys.readouterr().err
 
 
 def test_results_that_cannot_be_written_are_an_error(bench: Bench) -> None:

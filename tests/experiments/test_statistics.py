@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from headtohead.experiments.columns import summary_frame
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.record import load_record, run_directory, save_record
 from headtohead.experiments.statistics import (
@@ -18,7 +19,6 @@ from headtohead.experiments.statistics import (
     paired_p_value,
     pareto_front,
     summarise,
-    summary_frame,
     wilson_interval,
 )  # fmt: skip
 from tests.experiments.synthetic import FOUR, Made, write_synthetic

@@ -34,7 +34,7 @@ def test_every_strategy_file_is_listed_and_readable() -> None:
 
 @pytest.mark.parametrize("name", ["head", "last_block", "all_layers", "lora"])
 def test_what_is_read_is_what_the_class_says(name: str) -> None:
-    from headtohead.core.strategy import load_module
+    from headtohead.core.strategy_files import load_module
 
     strategy_class = load_module(f"headtohead.strategies.{name}")
     entry = read_entry(discover()[name])

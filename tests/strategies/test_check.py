@@ -9,9 +9,8 @@ from rich.console import Console
 
 from headtohead.core.strategy import Variant
 from headtohead.strategies import build_variants
-from headtohead.strategies.check import formula
 from headtohead.strategies.check.__main__ import main
-from headtohead.strategies.check.bench import SMALL
+from headtohead.strategies.check.checks import count_at_124m
 from headtohead.strategies.check.report import bench_and_checks, print_results, run_check, run_checks
 from headtohead.strategies.lora import Lora
 
@@ -42,6 +41,8 @@ class Mine(Strategy):
             block.att.out_proj = Added(block.att.out_proj, start)
     def apply(self, model):
         self.insert(model)
+    def counts(self, config, n_classes):
+        return dict.fromkeys(range(config.n_layers), config.emb_dim**2)
 """
 SOUND = ""
 SKIPPED = ["merges into a plain GPT", "declared low rank is exact"]
@@ -67,7 +68,11 @@ FAULTS = {
         weight = model.trf_blocks[0].att.out_proj.weight
         model.trf_blocks[0].att.register_forward_hook(lambda module, args, out: out * (1 + weight.sum()))""",
     "count at 124M is as stated": "    def apply(self, model): unfreeze(model.final_norm)",
-    "closed form holds": "    def apply(self, model): unfreeze(model.final_norm)",
+    "trains where it says": """
+    def apply(self, model):
+        model.trf_blocks[0].att.out_proj = Added(model.trf_blocks[0].att.out_proj)
+    def counts(self, config, n_classes):
+        return {1: config.emb_dim**2}""",
     "learns 16 messages by heart": "    learning_rate: float = 1e-12",
     "reloads bit-equal": """
     def apply(self, model):
@@ -189,27 +194,15 @@ def test_the_command_exits_0_1_or_2(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["head", "--set", "head.width=3"]) == 2 and "width" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("D*C + C (D = emb_dim, C classes).", 96 * 2 + 2),
-        ("L * r * (8*D + 10*D) + D*C + C (four D x D layers and two more).", 2 * 16 * 18 * 96 + 194),
-        ("12*D^2 + 13D + 2 D (norm) + 1.", 12 * 96**2 + 15 * 96 + 1),
-        ("L*D/alpha, whatever follows", 2 * 96 / 16),
-        ("as many as there are words", None),
-        ("L*unknown", None),
-        ("", None),
-    ],
-)
-def test_closed_forms_are_evaluated(text: str, value: float | None) -> None:
-    assert formula.evaluate(text, formula.symbols(SMALL, Lora())) == value
-
-
-def test_a_strategy_that_computes_with_weights_is_counted_on_a_real_model() -> None:
+def test_a_strategy_that_computes_with_weights_is_counted_with_some() -> None:
     class Decomposed(Lora):
         def apply(self, model: object) -> None:
             model.tok_emb.weight.sum().item()  # type: ignore[attr-defined]
             super().apply(model)  # type: ignore[arg-type]
 
-    assert formula.trainable_at(SMALL, Decomposed()) == formula.trainable_at(SMALL, Lora())
+    class Wrong(Decomposed):
+        def layer_count(self, inputs: int, outputs: int) -> int:
+            return 1
+
+    assert count_at_124m(Decomposed()) == count_at_124m(Wrong()) == count_at_124m(Lora()) == 2_655_746
     assert torch.get_default_device().type == "cpu"

@@ -91,9 +91,9 @@ def test_targets_and_layers_choose_what_is_adapted() -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("lora@layers=3", "the blocks are 0 to 2"),
-        ("dora@targets=W_q", "targets=W_q: choose from W_query/"),
-        ("ia3@targets=out_head", "targets=out_head"),
+        ("lora@layers=3", "lora.layers=3: must be at least 0 and less than 3"),
+        ("dora@targets=W_q", "dora.targets=W_q: did you mean 'W_query'"),
+        ("ia3@targets=out_head", "ia3.targets=out_head"),
     ],
 )
 def test_a_layer_that_is_not_there_is_refused(label: str, said: str) -> None:
@@ -126,7 +126,7 @@ def test_loras_second_factors_learn_faster_under_lora_plus() -> None:
 
 
 def test_adaloras_extra_loss_is_the_mean_distance_from_orthogonal_vectors() -> None:
-    model, strategy = classifier("adalora@init_r=3+orthogonality=0.7")
+    model, strategy = classifier("adalora@init_r=3+target_r=2+orthogonality=0.7")
     distances = []
     for name, factor in model.named_parameters():
         if "lora_A" in name or "lora_B" in name:
@@ -139,7 +139,7 @@ def test_adaloras_extra_loss_is_the_mean_distance_from_orthogonal_vectors() -> N
 
 
 def test_adaloras_extra_loss_vanishes_for_orthogonal_vectors() -> None:
-    model, strategy = classifier("adalora@init_r=3")
+    model, strategy = classifier("adalora@init_r=3+target_r=2")
     for name, factor in model.named_parameters():
         if "lora_A" in name or "lora_B" in name:
             nn.init.orthogonal_(factor)
@@ -168,7 +168,7 @@ def test_adalora_follows_the_length_of_the_training() -> None:
 # --- shared tensors --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("label", "shared"), [("vblora", "vector_bank"), ("vera", "vera_A")])
+@pytest.mark.parametrize(("label", "shared"), [("vblora", "vector_bank"), ("vera@r=64", "vera_A")])
 def test_what_layers_share_is_in_the_state_once(label: str, shared: str) -> None:
     model, _ = classifier(label)
     assert len([name for name in model.state_dict() if shared in name]) == 1
@@ -243,10 +243,10 @@ def test_a_type_that_peft_cannot_merge_says_so() -> None:
 
 
 def test_a_head_with_a_learning_rate_of_its_own_has_its_own_group() -> None:
-    model, strategy = classifier("vera@head_learning_rate=1e-4")
+    model, strategy = classifier("vera@head_learning_rate=1e-4+r=64")
     inserted_group, head_group = strategy.param_groups(model)
     assert {id(each) for each in head_group["params"]} == {id(each) for each in model.out_head.parameters()}
-    assert head_group["lr"] == 1e-4 and "lr" not in inserted_group
+    assert (head_group["lr"], inserted_group["lr"]) == (1e-4, strategy.learning_rate)
     assert len(inserted_group["params"]) + 2 == len(trainable_parameters(model))
 
 

@@ -42,7 +42,7 @@ def test_parts_that_train(label: str, parts: set[str]) -> None:
 
 @pytest.mark.parametrize("label", ["last_n_blocks@n=0", "last_n_blocks@n=5", "first_n_blocks@n=5"])
 def test_a_number_of_blocks_that_the_model_does_not_have_is_refused(label: str) -> None:
-    with pytest.raises(InputError, match=r"the model has 4 blocks; use n=1 to n=4"):
+    with pytest.raises(InputError, match=r"at most 4 \(the model's number of blocks\)|at least 1"):
         classifier(label)
 
 
