@@ -116,7 +116,7 @@ class Strategy(ABC):
     def all_counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
         """:meth:`counts` with the head's."""
         counts = self.counts(config, n_classes)
-        head = {"out_head": n_classes * (config.emb_dim + 1)} if self.trains_head else {}
+        head: Counts = {"out_head": n_classes * (config.emb_dim + 1)} if self.trains_head else {}
         return None if counts is None else {**counts, **head}
 
     def parameter_count(self, config: GPTConfig, n_classes: int = 2) -> int | None:

@@ -21,8 +21,9 @@ from headtohead.experiments.console import (
     roughly,
     starting,
 )
+from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.progress import Work
-from headtohead.experiments.record import RunRecord, load_experiment
+from headtohead.experiments.record import RunRecord
 from headtohead.experiments.statistics import Summary, summarise
 from headtohead.experiments.tables import Heading, Item, Listing, continued, stacked, visible
 from headtohead.experiments.terminal import ComparisonTable
@@ -293,13 +294,3 @@ def test_estimates_have_the_digits_that_they_deserve() -> None:
         "under 5 s", "5 s", "40 s", "1 min", "1 min", "2 min", "1 h", "1 h 20 min", "23 h 50 min", "2 days 8 h",
     ]  # fmt: skip
     assert about(1) == "under 5 s" and about(40) == "about 40 s"
-
-
-def test_an_estimate_is_a_range_in_words() -> None:
-    console = plain()
-    display.print_estimate(console, 36, 700, 1200)
-    display.print_estimate(console, 1, 41, 42)
-    assert written(console).splitlines() == [
-        "Estimated time: 12 min to 20 min for 36 runs on this machine.",
-        "Estimated time: 40 s for 1 run on this machine.",
-    ]
