@@ -245,6 +245,7 @@ def load_classifier(
         info = read_info(directory)
         pretrained = _base_model(info, weights_dir)
         strategy = _strategy(info, plugin, directory / DESCRIPTION)
+        strategy.check(pretrained.config)
         # Any seed will do: whatever depends on it is among the saved tensors.
         model = rebuild(pretrained, strategy, len(info.label_names), seed=info.seed + 1)
         load_tensors(directory, model, info)

@@ -28,7 +28,7 @@ from rich.progress import (
 from urllib3.exceptions import HTTPError
 
 from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.files import sha256_of
+from headtohead.core.files import CACHE_FIX, sha256_of
 
 PROBE_SECONDS = 4.0
 CONNECT_SECONDS = 5.0
@@ -100,7 +100,7 @@ def download(
                 return target
     except OSError as error:
         reason = error.strerror or error
-        raise Unavailable(f"{description} could not be stored as {target}: {reason}") from error
+        raise Unavailable(f"{description} could not be stored as {target}: {reason} ({CACHE_FIX})") from error
     raise Unavailable(f"{description} could not be downloaded from {' or '.join(failures)}")
 
 

@@ -73,51 +73,97 @@ def build(kind: type[Built], values: Mapping[str, Any], where: str, fix: str) ->
     if unknown or missing:
         problem = f"lacks {missing[0]}" if missing else f"has the unknown field {shown(unknown[0])}"
         raise InputError(f"{where} {problem}; {fix}")
-    converted = {}
-    for name, value in values.items():
-        try:
-            converted[name] = _convert(value, hints[name])
-        except TypeError:
-            raise InputError(
-                f"{where}: {name} is {shown(value)}, but must be {_words(hints[name])}; {fix}"
-            ) from None
-    return kind(**converted)
+    return kind(
+        **{name: checked(value, hints[name], f"{where}: {name}", fix) for name, value in values.items()}
+    )
+
+
+def checked(value: Any, hint: Any, where: str, fix: str) -> Any:
+    """A JSON value as an annotation has it.
+
+    Args:
+        value: from JSON.
+        hint: as in :func:`build`, or a TypedDict, whose keys must be there while others may be.
+        where: the beginning of the error's sentence.
+        fix: its end.
+
+    Raises:
+        InputError: it is of another type.
+    """
+    try:
+        return _convert(value, hint)
+    except _OtherType as other:
+        raise InputError(f"{where}{other}; {fix}") from None
+
+
+class _OtherType(Exception):
+    """Where within a value something is of another type, and what it must be."""
+
+    def __init__(self, value: Any, hint: Any, place: str = "") -> None:
+        super().__init__(f"{place} is {shown(value)}, but must be {_words(hint)}")
+        self.value, self.hint, self.place = value, hint, place
+
+    def inside(self, place: str) -> "_OtherType":
+        return _OtherType(self.value, self.hint, f"{place}{self.place}")
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """The value as the annotation has it; TypeError where it does not fit."""
+    """The value as the annotation has it; _OtherType where it does not fit."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    kind = origin or hint
     if hint is Any:
         return value
     if origin in (types.UnionType, typing.Union):
-        return _first_that_fits(value, arguments)
+        return _first_that_fits(value, hint)
+    if kind in (list, tuple) and isinstance(value, list):
+        item = arguments[0] if arguments else Any
+        return kind(_inside(each, item, f"[{at}]") for at, each in enumerate(value))
+    if kind is dict and isinstance(value, dict):
+        item = arguments[1] if arguments else Any
+        return {key: _inside(each, item, f"[{shown(key)}]") for key, each in value.items()}
+    if typing.is_typeddict(hint) and isinstance(value, dict):
+        return _convert_keys(value, hint)
     if origin is Literal:
         fits = any(value == allowed and type(value) is type(allowed) for allowed in arguments)
-    elif (origin or hint) in (list, tuple) and isinstance(value, list):
-        item = arguments[0] if arguments else Any
-        return (origin or hint)(_convert(each, item) for each in value)
-    elif (origin or hint) is dict and isinstance(value, dict):
-        return {key: _convert(each, arguments[1] if arguments else Any) for key, each in value.items()}
     else:
         fits = _is_scalar(value, type(None) if hint is None else hint)
     if not fits:
-        raise TypeError
+        raise _OtherType(value, hint)
     return value
 
 
-def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
-    for hint in hints:
+def _inside(value: Any, hint: Any, place: str) -> Any:
+    try:
+        return _convert(value, hint)
+    except _OtherType as other:
+        raise other.inside(place) from None
+
+
+def _convert_keys(value: dict[str, Any], hint: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(hint)
+    missing = [key for key in hints if key in hint.__required_keys__ and key not in value]
+    if missing:
+        raise _OtherType(value, hint, f", which lacks {missing[0]},")
+    known = {key: _inside(value[key], hints[key], f"[{key!r}]") for key in hints if key in value}
+    return value | known
+
+
+def _first_that_fits(value: Any, union: Any) -> Any:
+    for hint in typing.get_args(union):
         try:
             return _convert(value, hint)
-        except TypeError:
+        except _OtherType:
             continue
-    raise TypeError
+    raise _OtherType(value, union)
 
 
 def _is_scalar(value: Any, kind: Any) -> bool:
     if kind is float:
         return type(value) in (int, float) and abs(value) < math.inf
     return kind in (bool, int, str, type(None)) and type(value) is kind
+
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 
 
 def _words(hint: Any) -> str:
@@ -127,11 +173,6 @@ def _words(hint: Any) -> str:
         return " or ".join(map(shown, arguments))
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " or ".join(map(_words, arguments))
-    names = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        type(None): "null",
-    }
-    return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
+    if typing.is_typeddict(hint):
+        return f"an object with {', '.join(typing.get_type_hints(hint))}"
+    return WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}")

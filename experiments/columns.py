@@ -5,12 +5,15 @@ where it is shown, and how early it leaves a narrow terminal. Nothing else names
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from headtohead.experiments.statistics import Spread, StrategySummary, Summary
+from headtohead.experiments.metrics import metrics_of
+from headtohead.experiments.statistics import Spread, StrategySummary, Summary, Verdict
 from headtohead.experiments.wording import (
     LEVEL_WORDS,
+    NOT_LEARNED,
+    STANDINGS,
     UNKNOWN,
     count,
     percent,
@@ -93,6 +96,7 @@ class Column:
         deviation_shown: where the deviation over the seeds and their number stand beside the mean.
         rank: in a terminal too narrow for all, the columns of the highest rank are left out first; 0 stays.
         if_any: the column is left out of tables where no strategy has a value.
+        whose: what the data add to its name.
     """
 
     key: str
@@ -110,6 +114,7 @@ class Column:
     deviation_shown: frozenset[Place] = REPORTS
     rank: int = 9
     if_any: bool = False
+    whose: Callable[[Summary], str] | None = None
 
     @property
     def heading(self) -> str:
@@ -194,27 +199,34 @@ def _interval(value: tuple[float, float]) -> str:
     return f"{percent(value[0])}–{percent(value[1])}"
 
 
-def _adjusted_p(summary: Summary, row: StrategySummary) -> float | None:
-    against = summary.comparison(row.label, summary.best.label) if summary.best else None
-    return against.adjusted_p if against else None
+def standing(key: str, name: str) -> Column:
+    """The fact ``name`` of how a strategy stands to the best one, for summary.csv."""
+    return Column(key=key, of=lambda _, row: row.standing and getattr(row.standing, name), shown=FILE)
+
+
+def _stands(verdict: Verdict) -> Callable[[Summary, StrategySummary], bool]:
+    return lambda summary, row: row in summary.with_verdict(verdict)
 
 
 # --- the declarations -----------------------------------------------------------------------------------
 
-BEST = Mark(
+WINNER = Mark(
     "★",
-    "better than every other strategy beyond chance (paired test, corrected for all pairs)",
-    lambda summary, row: bool(summary.comparisons) and summary.clear_winner and row.label in summary.leaders,
+    "better than every other strategy beyond chance",
+    lambda summary, row: summary.clear_winner and row is summary.best,
     leads=True,
 )
-TIED = Mark(
-    "≈",
-    "not distinguishable from the best (paired test, corrected for all pairs)",
+BEST = Mark(
+    "◆",
+    STANDINGS[Verdict.BEST],
     lambda summary, row: (
-        bool(summary.comparisons) and not summary.clear_winner and row.label in summary.leaders
+        len(summary.finished) > 1 and not summary.clear_winner and row in summary.with_verdict(Verdict.BEST)
     ),
     leads=True,
 )
+AS_GOOD = Mark("≈", STANDINGS[Verdict.AS_GOOD], _stands(Verdict.AS_GOOD), leads=True)
+OPEN = Mark("?", STANDINGS[Verdict.OPEN], _stands(Verdict.OPEN))
+UNLEARNED = Mark("✗", NOT_LEARNED, lambda _, row: row.learned is False)
 TOGETHER = Mark(
     "‡",
     "several seeds were timed together: not comparable with runs timed alone",
@@ -230,7 +242,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(key="runs_missing", of=lambda _, row: len(row.missing_seeds), shown=FILE),
     accuracy(
         "test_accuracy", "test acc.", about="share of the test messages that are classified correctly",
-        marks=(BEST, TIED), deviation_shown=TABLES, rank=0,
+        marks=(WINNER, BEST, AS_GOOD, OPEN), deviation_shown=TABLES, rank=0,
     ),
     Column(
         key="test_interval", name=f"{LEVEL_WORDS} interval", of=lambda _, row: row.interval, written=_interval,
@@ -246,15 +258,22 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         key="learning_rate", name="learning rate", of=lambda _, row: row.learning_rate, written=rate, rank=8,
     ),
-    accuracy("train_accuracy", "train acc.", about="the same on the training messages", rank=4),
+    accuracy("train_accuracy", "train acc.", about="the same on the training messages", marks=(UNLEARNED,), rank=4),
     accuracy("validation_accuracy", "valid. acc.", about="the same on the validation messages", rank=5),
     measured("test_loss", shown=FILE),
     measured("test_precision", shown=FILE),
     measured("test_recall", shown=FILE),
-    accuracy("test_f1", "F1", about="harmonic mean of precision and recall on the test messages", rank=6),
+    accuracy(
+        "test_f1", "F1", about="harmonic mean of precision and recall on the test messages", rank=6,
+        whose=lambda summary: metrics_of(summary.experiment.description["dataset"]["label_names"]),
+    ),
     seconds("train_seconds", "train time", about="wall time of training", rank=3),
     seconds(
         "prefix_seconds", "frozen prefix", about="wall time of computing the frozen blocks once per message",
+        rank=11, if_any=True,
+    ),
+    seconds(
+        "selection_seconds", "choosing settings", about="wall time of choosing settings before the final fit",
         rank=11, if_any=True,
     ),
     seconds("eval_seconds", "evaluation", about="wall time of evaluating", rank=10),
@@ -265,13 +284,22 @@ COLUMNS: tuple[Column, ...] = (
         "peak_memory_bytes", "peak memory", written=short_bytes, better="lower", deviation_shown=NOWHERE,
         about="highest memory of a run", rank=4,
     ),
+    timed(
+        "memory_above_model_bytes", "memory above model", written=short_bytes, better="lower", deviation_shown=NOWHERE,
+        about="highest memory of a run less that of the loaded model", rank=5, if_any=True,
+    ),
     constant(
         "classifier_bytes", "size on disk", written=short_bytes, better="lower", about="of the saved classifier",
         rank=12,
     ),
     Column(key="timed_runs", of=lambda _, row: len(row.timed_runs), shown=FILE),
     Column(key="timed_in_groups", of=lambda _, row: row.timed_in_groups, shown=FILE),
-    Column(key="adjusted_p_against_best", of=_adjusted_p, shown=FILE),
+    standing("standing", "verdict"),
+    standing("adjusted_p_against_best", "p_equal"),
+    standing("adjusted_p_beyond_margin", "p_beyond_margin"),
+    standing("shortfall_limit", "shortfall_limit"),
+    Column(key="adjusted_p_not_above_majority", of=lambda _, row: row.p_not_above_majority, shown=FILE),
+    Column(key="learned", of=lambda _, row: row.learned, shown=FILE),
     Column(
         key="not_distinguishable_from_best", of=lambda summary, row: row.label in summary.leaders, shown=FILE
     ),
@@ -285,7 +313,7 @@ COLUMNS: tuple[Column, ...] = (
 def shown_in(place: Place, summary: Summary) -> list[Column]:
     """The columns of one place, in their order."""
     return [
-        column
+        replace(column, name=f"{column.name} {column.whose(summary)}") if column.whose else column
         for column in COLUMNS
         if place in column.shown
         and (not column.if_any or any(column.of(summary, row) is not None for row in summary.rows))

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headtohead.experiments.progress import Estimator, Work
-from headtohead.experiments.tables import Heading, Item, Listing, visible
+from headtohead.experiments.tables import Heading, Item, Listing, continued, visible
 from headtohead.strategies._catalogue import Entry, by_family
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from headtohead.experiments.statistics import Summary
 
 READABLE = 110  # columns that a paragraph takes at most
-BAR = 40  # columns; what is redrawn stays narrow, so that a terminal made narrower does not wrap it
+LIVE, BAR = 58, 40  # columns of what is drawn anew, and of its bar
+SHORTEST = 5  # seconds; an estimate says no less
 PLAIN_LINE_SECONDS = 30.0  # between two lines about a run where there is no terminal to draw a bar in
 
 
@@ -157,10 +158,15 @@ def _shared(plans: Sequence[Sequence[str]]) -> list[str]:
     return [sentence for sentence in plans[0] if all(sentence in plan for plan in plans)]
 
 
+def about(seconds: float) -> str:
+    """ "about 40 s", but "under 5 s"."""
+    return roughly(seconds) if seconds < SHORTEST else f"about {roughly(seconds)}"
+
+
 def roughly(seconds: float) -> str:
     """A duration with the digits that an estimate has: "under 5 s", "40 s", "12 min", "1 h 20 min", "2 days 3 h"."""
-    if seconds < 5:
-        return "under 5 s"
+    if seconds < SHORTEST:
+        return f"under {SHORTEST} s"
     if seconds < 57.5:
         return f"{5 * round(seconds / 5)} s"
     minutes = max(1, round(seconds / 60))
@@ -188,7 +194,8 @@ class RunProgress:
         self._lock = (
             threading.RLock()
         )  # the screen is drawn, and runs side by side report, from other threads
-        self._title = self._note = ""
+        self._title = ""
+        self._note = ""
         self._open = 0  # runs of the current work that have not ended
         self._measured = True
         self._last_line = time.monotonic()
@@ -228,6 +235,7 @@ class RunProgress:
         self.console.print(line)
 
     def __rich__(self) -> RenderableType:
+        """A few short lines: a terminal that is made narrower wraps none of them, so all are drawn over."""
         with self._lock:
             lines: list[RenderableType] = [
                 Text(f"{self.finished_runs} of {self.total_runs} runs · {self._time()}"),
@@ -235,8 +243,8 @@ class RunProgress:
             ]
             if self._title:
                 left = self._estimator.current_left
-                note = self._note if left is None else f"{self._note} · about {roughly(left)} left"
-                lines = [Text(visible(self._title), style="bold"), Text(f"  {note}"), *lines]
+                note = self._note if left is None else f"{self._note}, {roughly(left)} left"
+                lines = [Text(continued(self._title, LIVE), style="bold"), Text(f"  {note}"), *lines]
         for line in lines:
             if isinstance(line, Text):
                 line.no_wrap, line.overflow = True, "ellipsis"
@@ -245,7 +253,7 @@ class RunProgress:
     def _time(self) -> str:
         left = self._estimator.left
         elapsed = f"{_clock(self._estimator.elapsed)} elapsed"
-        return elapsed if left is None else f"{elapsed}, about {roughly(left)} left"
+        return elapsed if left is None else f"{elapsed}, {about(left)} left"
 
 
 def _clock(seconds: float) -> str:
@@ -316,9 +324,9 @@ def print_end(
     grid.add_column(overflow="fold")
     for name, path in paths.items():
         if path.parent == directory:
-            grid.add_row(name, Text(visible(str(path))))
+            grid.add_row(Text(visible(name)), Text(visible(str(path))))
     for folder in dict.fromkeys(path.parent for path in paths.values() if path.parent != directory):
-        grid.add_row(folder.name, Text(visible(str(folder))))
+        grid.add_row(Text(visible(folder.name)), Text(visible(str(folder))))
     if seconds is not None:
         grid.add_row("total time", short_seconds(seconds))
     console.print(grid)

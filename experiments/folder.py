@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from headtohead.core.errors import InputError
+from headtohead.core.json_files import checked
 from headtohead.experiments.record import (
     READABLE,
     RECORD_FILE,
@@ -21,6 +22,59 @@ from headtohead.experiments.record import (
 )
 
 EXPERIMENT_FILE = "experiment.json"
+
+
+class ModelFacts(TypedDict):
+    name: str
+    source: str
+    sha256: str
+    config: dict[str, Any]
+    is_demo: bool
+
+
+class SplitRows(TypedDict):
+    train: int
+    validation: int
+    test: int
+
+
+class DatasetFacts(TypedDict):
+    name: str
+    source: str
+    sha256: str
+    label_names: list[str]
+    rows: SplitRows
+    max_length: int
+    is_demo: bool
+
+
+class VariantFacts(TypedDict):
+    strategy: str
+    label: str
+    description: str
+    family: str
+    learning_rate: float | None
+    hyperparameters: dict[str, Any]
+
+
+class AskedRun(TypedDict):
+    label: str
+    seed: int
+
+
+class Description(TypedDict):
+    """What experiment.json must hold to be believed; it may hold more."""
+
+    name: str
+    command: str
+    strategies: list[VariantFacts]
+    seeds: list[int]
+    run_ids: list[str]
+    runs: NotRequired[dict[str, AskedRun]]
+    model: ModelFacts
+    dataset: DatasetFacts
+    train_config: dict[str, Any]
+    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,13 +101,14 @@ class LoadedExperiment:
 
 
 def read_description(directory: Path) -> dict[str, Any]:
-    """experiment.json; InputError where it is absent, no JSON object, or of another schema."""
+    """experiment.json; InputError where it is absent, no :class:`Description`, or of another version."""
     description = read_json(directory / EXPERIMENT_FILE)
     if description.get("schema_version") not in READABLE:
         raise InputError(
             f"{directory / EXPERIMENT_FILE} has schema version {description.get('schema_version')}; this headtohead "
             f"reads version {SCHEMA_VERSION}: use the headtohead that wrote it, or run the experiment again."
         )
+    checked(description, Description, str(directory / EXPERIMENT_FILE), "run the experiment again.")
     return description
 
 

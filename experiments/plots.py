@@ -18,7 +18,7 @@ from matplotlib.transforms import Bbox, blended_transform_factory
 
 from headtohead.experiments.record import load_history, run_directory
 from headtohead.experiments.statistics import StrategySummary, Summary
-from headtohead.experiments.wording import LEVEL_WORDS, short_bytes, short_count, short_seconds
+from headtohead.experiments.wording import LEVEL_WORDS, NOT_LEARNED, short_bytes, short_count, short_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -277,7 +277,11 @@ def _forest(summary: Summary) -> Plot | None:
             continue
         _forest_row(axes, summary, line, height)
         axes.text(1.02, height, _accuracy_words(line), transform=beside, va="center", fontsize=9.5)
-    named = [(height, line.label) for height, line in enumerate(lines) if not isinstance(line, str)]
+    named = [
+        (height, f"{line.label} ✗" if line.learned is False else line.label)
+        for height, line in enumerate(lines)
+        if not isinstance(line, str)
+    ]
     axes.set_yticks([height for height, _ in named], [label for _, label in named])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -287,12 +291,13 @@ def _forest(summary: Summary) -> Plot | None:
             100 * (summary.best.test_accuracy or 0), color=SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1
         )
     axes.set_xlabel("test accuracy (%)")
-    filled = "Filled: not distinguishable from the best (dotted line) by the paired test. Hollow: below it beyond chance."
     caption = (
-        filled
+        "Filled: the best (dotted line) and those not shown to be below it. Hollow: below it beyond chance."
         if summary.comparisons
-        else "The dotted line is the highest value; no paired test could be made."
+        else "The dotted line is the highest value; no difference is claimed, for want of seeds or predictions."
     )
+    if summary.not_learned:
+        caption += f" ✗ {NOT_LEARNED}."
     return _finish(figure, "test_accuracy.png", "Test accuracy, every strategy", caption)
 
 

@@ -2,12 +2,13 @@
 
 import json
 import math
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_text_atomic
+from headtohead.core.json_files import build, read_object
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,12 +75,14 @@ class RunRecord:
     examples_seen: int | None = None
 
     setup_seconds: float | None = None
+    selection_seconds: float | None = None  # choosing settings on the training or validation messages
     prefix_seconds: float | None = None
     train_seconds: float | None = None
     eval_seconds: float | None = None
     total_seconds: float | None = None
     examples_per_second: float | None = None
     peak_memory_bytes: int | None = None
+    memory_above_model_bytes: int | None = None  # the peak less what the loaded model takes
     grouped: bool = False  # timed together with other seeds: never averaged with runs timed alone
 
     environment: dict[str, Any] = field(default_factory=dict)
@@ -100,13 +103,13 @@ def save_record(directory: Path, record: RunRecord) -> Path:
 def load_record(directory: Path) -> RunRecord:
     """Read ``directory/record.json``.
 
-    Raises InputError for a file that is absent, not JSON, lacks a required field, or has fields unknown here.
+    Raises InputError for a file that is absent, no JSON, lacks a required field, has a field unknown here, or a value
+    of another type than its field.
     """
     path = directory / RECORD_FILE
     content = read_json(path)
-    known = {each.name: each for each in fields(RunRecord)}
     version = content.get("schema_version")
-    unknown = sorted(set(content) - set(known))
+    unknown = sorted(set(content) - {each.name for each in fields(RunRecord)})
     if unknown or version not in READABLE:
         extra = f", unknown fields {', '.join(unknown)}" if unknown else ""
         raise InputError(
@@ -114,13 +117,7 @@ def load_record(directory: Path) -> RunRecord:
             "use the headtohead that wrote it, or run the experiment again with --force."
         )
     content["schema_version"] = SCHEMA_VERSION
-    required = [
-        name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING
-    ]
-    absent = [name for name in required if name not in content]
-    if absent:
-        raise InputError(f"{path} lacks {', '.join(absent)}; delete its folder and run the experiment again.")
-    return RunRecord(**content)
+    return build(RunRecord, content, str(path), "delete its folder and run the experiment again.")
 
 
 def run_directory(directory: Path, run_id: str) -> Path:
@@ -135,30 +132,26 @@ def load_history(directory: Path) -> "pd.DataFrame | None":
     path = directory / HISTORY_FILE
     if not path.is_file():
         return None
-    history = pd.read_csv(path)
+    fix = "run the experiment again with --force."
+    try:
+        history = pd.read_csv(path)
+    except ValueError as problem:  # pandas' own errors and broken UTF-8 are ValueErrors, too
+        raise InputError(f"{path} cannot be read ({problem}); {fix}") from problem
     absent = [name for name in HISTORY_COLUMNS if name not in history.columns]
     if absent:
-        raise InputError(
-            f"{path} lacks the columns {', '.join(absent)}; run the experiment again with --force."
-        )
+        raise InputError(f"{path} lacks the columns {', '.join(absent)}; {fix}")
+    words = [name for name in HISTORY_COLUMNS if not pd.api.types.is_numeric_dtype(history[name])]
+    if words:
+        raise InputError(f"{path}: the column {words[0]} does not hold numbers alone; {fix}")
     return history if len(history) else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from ``path``; InputError naming the file where it is absent or is not one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path, "delete its folder and run again.")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; name the folder of an experiment that was run.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise InputError(
-            f"{path} is not readable JSON ({problem}); delete its folder and run again."
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path} holds a {type(content).__name__}, not a JSON object; delete its folder and run again."
-        )
-    return content
 
 
 def to_json(content: Any) -> str:

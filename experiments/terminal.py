@@ -30,42 +30,45 @@ class ComparisonTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = shown_in("terminal", self.summary)
-        table, kept = fitting(console, options, columns, lambda some: self._table(some, options.max_width))
+        lines = self._lines(columns, name_width(options.max_width))
+        table, kept = fitting(console, options, columns, lambda some: self._table(columns, some, lines))
         yield table
         yield from self._notes(kept, [column for column in columns if column not in kept])
 
-    def _table(self, columns: Sequence[Column], width: int) -> Table:
+    def _table(self, columns: Sequence[Column], kept: Sequence[Column], lines: Sequence[list[Text]]) -> Table:
         demo = "DEMO · " if self.summary.experiment.demo_parts else ""
         table = bare_table(Text(demo + self.summary.experiment.description["name"], style="bold"))
-        headings = bottom_aligned(["strategy", *(stacked(column.heading) for column in columns)])
+        headings = bottom_aligned(["strategy", *(stacked(column.heading) for column in kept)])
         table.add_column(Text(headings[0]), no_wrap=True)
         for heading in headings[1:]:
             table.add_column(Text(heading), justify="right", no_wrap=True)
-        for family in self.summary.families:
-            if len(self.summary.families) > 1:
-                table.add_row(Text(family, style="dim italic"))
-            for row in self.summary.rows:
-                if row.family == family:
-                    self._add(table, columns, row, width)
+        places = [0, *(1 + columns.index(column) for column in kept)]
+        for line in lines:
+            table.add_row(*(line[place] for place in places if place < len(line)))
         return table
 
-    def _add(self, table: Table, columns: Sequence[Column], row: StrategySummary, width: int) -> None:
-        name = continued(row.label, name_width(width))
-        if row.runs:
-            cells = [column.cell(self.summary, row, "terminal") for column in columns]
-            style = "bold" if any(cell.leads for cell in cells) else ""
-            written = [
-                _with_signs(cell, column.carries_marks(self.summary))
-                for cell, column in zip(cells, columns, strict=True)
-            ]
-            table.add_row(*(Text(each, style=style) for each in (name, *written)))
-        for number, word, style in (
-            (len(row.failed), "failed", "red"),
-            (len(row.missing_seeds), "not run", "yellow"),
-        ):
-            if number:
-                said = f"{number} {plural('run', number)} {word}" if row.runs or number > 1 else word
-                table.add_row(Text(name, style=style), Text(said, style=style))
+    def _lines(self, columns: Sequence[Column], name_columns: int) -> list[list[Text]]:
+        """The cells of every line; where not all columns have one, those that are always shown come first."""
+        reserved = [column.carries_marks(self.summary) for column in columns]
+        lines = []
+        for family in self.summary.families:
+            if len(self.summary.families) > 1:
+                lines.append([Text(family, style="dim italic")])
+            for row in self.summary.rows:
+                if row.family == family:
+                    name = continued(row.label, name_columns)
+                    lines += self._finished_line(columns, reserved, row, name) + _why_not_lines(row, name)
+        return lines
+
+    def _finished_line(
+        self, columns: Sequence[Column], reserved: Sequence[bool], row: StrategySummary, name: str
+    ) -> list[list[Text]]:
+        if not row.runs:
+            return []
+        cells = [column.cell(self.summary, row, "terminal") for column in columns]
+        style = "bold" if any(cell.leads for cell in cells) else ""
+        written = [_with_signs(cell, room) for cell, room in zip(cells, reserved, strict=True)]
+        return [[Text(each, style=style) for each in (name, *written)]]
 
     def _notes(self, kept: Sequence[Column], left_out: Sequence[Column]) -> RenderResult:
         sentences = legend(self.summary, kept)
@@ -77,6 +80,19 @@ class ComparisonTable:
             yield Text(" ".join(sentences), style="dim")
         for run in self.summary.failed:
             yield Text(f"{run.label}, seed {run.seed}, failed: {_first_line(run)}", style="red")
+
+
+def _why_not_lines(row: StrategySummary, name: str) -> list[list[Text]]:
+    """A line each for the runs that failed and for those that were not done, said where the accuracy would be."""
+    lines = []
+    for number, word, style in (
+        (len(row.failed), "failed", "red"),
+        (len(row.missing_seeds), "not run", "yellow"),
+    ):
+        if number:
+            said = f"{number} {plural('run', number)} {word}" if row.runs or number > 1 else word
+            lines.append([Text(name, style=style), Text(said, style=style)])
+    return lines
 
 
 def _with_signs(cell: Cell, reserve: bool) -> str:

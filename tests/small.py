@@ -1,16 +1,18 @@
 """A small model and a small data set for tests that need real training but no real size."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import pytest
 import torch
 
 from headtohead.core import sources
-from headtohead.core.config import GPTConfig
+from headtohead.core.config import CONFIGS, DEMO_MODEL, GPTConfig
 from headtohead.core.data import Dataset, Split, encode_texts
 from headtohead.core.model import GPTModel
-from headtohead.core.weights import Pretrained
-from headtohead.core.weights.random import random_pretrained
+from headtohead.core.weights import Pretrained, demo
+from headtohead.core.weights.random import random_pretrained, random_tensors
 
+TINY_DEMO = GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
 CONFIG = GPTConfig(vocab_size=50257, context_length=64, emb_dim=32, n_layers=3, n_heads=4)
 
 
@@ -22,6 +24,12 @@ def pretrained(config: GPTConfig = CONFIG) -> Pretrained:
 def random_model(config: GPTConfig = CONFIG) -> GPTModel:
     """The same random model at every call."""
     return pretrained(config).build()
+
+
+def use_tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the demo model a tiny one of random weights, for this process."""
+    monkeypatch.setitem(CONFIGS, DEMO_MODEL, TINY_DEMO)
+    monkeypatch.setattr(demo, "read_tensors", partial(random_tensors, TINY_DEMO, seed=20190214))
 
 
 @lru_cache

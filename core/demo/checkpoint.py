@@ -16,13 +16,20 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of each parameter, be
 
 
 def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write parameters, Adam's moments and ``state`` (JSON values), whole or not at all."""
+    """Write parameters, Adam's moments and ``state`` (JSON values), whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         tensors[f"model.{name}"] = parameter.detach().contiguous()
         for moment in MOMENTS:
             tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment].contiguous()
-    write_bytes_atomic(path, save_bytes(tensors, metadata={"state": json.dumps(state)}))
+    try:
+        write_bytes_atomic(path, save_bytes(tensors, metadata={"state": json.dumps(state)}))
+    except OSError as error:
+        raise InputError(f"--output: {path} cannot be written: {error.strerror}") from error
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def new_model(rows: int, seed: int) -> GPTModel:
     torch.manual_seed(seed)
     config = demo_config(rows)
     model = GPTModel(config)
-    model.out_head = nn.Identity()
+    model.register_module("out_head", nn.Identity())
     with torch.no_grad():
         model.pos_emb.weight.normal_(0.0, POSITION_STD)
         for name, parameter in model.named_parameters():

@@ -13,171 +13,27 @@ import csv
 import io
 import math
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from headtohead.core.demo import checkpoint
 from headtohead.core.demo.load import demo_config, write_weights
-from headtohead.core.demo.material import Material, prepare
-from headtohead.core.demo.network import mean_loss, new_model, perplexities, start_embeddings, unigram_loss
-from headtohead.core.demo.objective import SampledSoftmax
-from headtohead.core.demo.precision import PRECISIONS, half_is_faster, use_half
-from headtohead.core.demo.vocabulary import END_OF_TEXT_ROW
-from headtohead.core.demo.windows import NO_TARGET, WindowMaker
-from headtohead.core.errors import InputError
+from headtohead.core.demo.material import prepare
+from headtohead.core.demo.network import start_embeddings
+from headtohead.core.demo.precision import PRECISIONS, half_is_faster
+from headtohead.core.demo.run import Run, Settings
+from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.files import write_text_atomic
 
-POSITIONS = 4096  # per step, in windows of 64 to 256
-PEAK_LEARNING_RATE = 3e-3
-WARMUP = 0.02  # of the run
-LAST_LEARNING_RATE = 0.01  # of the peak
-WEIGHT_DECAY = 0.05  # of matrices in blocks; embeddings, norms and biases have none
-BETAS = (0.9, 0.98)
-LARGEST_GRADIENT = 1.0
 EVALUATIONS = 20  # in a run, evenly spaced, beside the last one
 QUICK_TOKENS = 2048  # of each source, in all evaluations but the last
 CHECKPOINT_SECONDS = 300
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is asked to do; ``steps`` goes before ``minutes``."""
-
-    text: Path
-    output: Path
-    minutes: float = 120.0
-    steps: int | None = None
-    seed: int = 123
-    threads: int = 1
-    precision: str = "auto"
-    resume: bool = False
-
-
-class Run:
-    """One training run: model, optimizer, and where it stands."""
-
-    def __init__(self, settings: Settings, material: Material) -> None:
-        self.settings, self.material = settings, material
-        self.half = settings.precision == "bf16"
-        self.model = new_model(len(material.vocabulary), settings.seed)
-        if self.half:
-            use_half(self.model)
-        self.windows = WindowMaker(material.pieces, material.vocabulary.counts)
-        self.softmax = SampledSoftmax(material.vocabulary.counts)
-        self.optimizer = _optimizer(self.model)
-        self.step, self.seconds = 0, 0.0
-        self.log: list[dict[str, Any]] = []
-        self.losses = {"next_token": math.nan, "word_of_message": math.nan}  # running means
-
-    @property
-    def progress(self) -> float:
-        """From 0 to 1, by steps if their number is given, else by time."""
-        if self.settings.steps is not None:
-            return min(1.0, self.step / self.settings.steps)
-        return min(1.0, self.seconds / (60 * self.settings.minutes))
-
-    def train_step(self) -> None:
-        """One batch; everything drawn for it depends on the seed and the number of the step alone."""
-        start = time.perf_counter()
-        random = np.random.default_rng([self.settings.seed, self.step])
-        inputs, targets = map(torch.from_numpy, self.windows.batch(random, POSITIONS))
-        trained = targets != NO_TARGET
-        hidden = self.model(inputs)[trained]  # (B, T, D) -> (N, D)
-        table = self.model.tok_emb.weight
-        loss, losses = self.softmax(hidden, table, targets[trained], random, self.half)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.progress)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)
-        self.optimizer.step()
-        self._note(losses, inputs[trained] == END_OF_TEXT_ROW)
-        self.step += 1
-        self.seconds += time.perf_counter() - start
-
-    def _note(self, losses: torch.Tensor, in_run: torch.Tensor) -> None:
-        for name, chosen in (("next_token", ~in_run), ("word_of_message", in_run)):
-            now, before = float(losses[chosen].mean()), self.losses[name]
-            self.losses[name] = now if math.isnan(before) else 0.99 * before + 0.01 * now
-
-    def evaluate(self, tokens: int | None) -> dict[str, float]:
-        """Validation perplexities, noted in the log; ``tokens`` of each source, None for all there are."""
-        start = time.perf_counter()
-        losses = {
-            name: mean_loss(self.model, _part(messages, tokens))
-            for name, messages in self.material.held_out.items()
-        }
-        found = perplexities(losses, self.material.shares)
-        self.seconds += time.perf_counter() - start
-        self.log.append(
-            {
-                "step": self.step,
-                "minutes": round(self.seconds / 60, 2),
-                "positions": self.step * POSITIONS,
-                "learning_rate": f"{learning_rate(self.progress):.3g}",
-                **{f"train_loss_{name}": round(value, 4) for name, value in self.losses.items()},
-                **{f"validation_perplexity_{name}": round(value, 2) for name, value in found.items()},
-            }
-        )
-        return found
-
-    def unigram(self) -> dict[str, float]:
-        """The perplexities of the unigram on everything held out."""
-        counts = self.material.vocabulary.counts
-        losses = {name: unigram_loss(counts, rows) for name, rows in self.material.held_out.items()}
-        return perplexities(losses, self.material.shares)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint."""
-        state = {"step": self.step, "seconds": self.seconds, "log": self.log, "losses": self.losses}
-        state |= {"seed": self.settings.seed, "precision": self.settings.precision}
-        checkpoint.save(path, self.model, self.optimizer, state)
-
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint.
-
-        Raises:
-            InputError: it cannot be read, or is of a run with other text, seed or precision.
-        """
-        state = checkpoint.read_state(path)
-        for name in ("seed", "precision"):
-            if state.get(name) != (asked := getattr(self.settings, name)):
-                raise InputError(f"--resume: {path} has {name} {state.get(name)}, this run has {asked}")
-        checkpoint.restore(path, self.model, self.optimizer, state["step"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.log, self.losses = state["log"], state["losses"]
-
-
-def learning_rate(progress: float) -> float:
-    """Linear warmup, then a cosine down to LAST_LEARNING_RATE of the peak; ``progress`` from 0 to 1."""
-    if progress < WARMUP:
-        return PEAK_LEARNING_RATE * max(progress, 0.02 * WARMUP) / WARMUP
-    cosine = 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
-    return PEAK_LEARNING_RATE * (LAST_LEARNING_RATE + (1 - LAST_LEARNING_RATE) * cosine)
-
-
-def _optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
-    named = list(model.named_parameters())
-    decayed = [parameter for name, parameter in named if parameter.dim() == 2 and "_emb" not in name]
-    others = [parameter for name, parameter in named if parameter.dim() != 2 or "_emb" in name]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=PEAK_LEARNING_RATE, betas=BETAS, fused=True)
-
-
-def _part(messages: list[NDArray[np.int32]], tokens: int | None) -> list[NDArray[np.int32]]:
-    """About so many tokens' worth of messages, evenly spread; all of them for None."""
-    if tokens is None:
-        return messages
-    return messages[:: max(1, round(sum(map(len, messages)) / tokens))]
 
 
 def pretrain(settings: Settings, console: Console) -> Run:
@@ -186,17 +42,19 @@ def pretrain(settings: Settings, console: Console) -> Run:
     Raises:
         InputError: the text cannot be read, the output folder cannot be written, or the checkpoint does not fit.
     """
+    kept = settings.output / "checkpoint.safetensors"
+    _check_output(settings.output)
+    if settings.resume:
+        checkpoint.read_state(kept)  # reading the text takes minutes: what is wrong here is said first
     torch.set_num_threads(settings.threads)
     console.print(f"Reading {settings.text}")
     material = prepare(settings.text, settings.seed, settings.threads)
-    settings = _with_precision(settings)
-    run = Run(settings, material)
+    run = Run(_with_precision(settings), material)
     console.print(
         f"{len(material.pieces.rows):,} tokens in {len(material.pieces.starts) - 1:,} messages (each in two "
-        f"spellings), {len(material.vocabulary):,} rows, {settings.precision}; unigram perplexity on held-out "
+        f"spellings), {len(material.vocabulary):,} rows, {run.settings.precision}; unigram perplexity on held-out "
         f"lines {run.unigram()['all']:.0f}"
     )
-    kept = settings.output / "checkpoint.safetensors"
     if settings.resume:
         run.restore(kept)
         console.print(f"Going on after step {run.step:,}")
@@ -208,8 +66,20 @@ def pretrain(settings: Settings, console: Console) -> Run:
     return run
 
 
+def _check_output(folder: Path) -> None:
+    """Say before the training, not after it, that nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(folder / ".writable", "")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise InputError(
+            f"--output {folder} cannot be written: {error.strerror}; give another folder"
+        ) from error
+
+
 def _with_precision(settings: Settings) -> Settings:
-    """ "auto" decided by a measurement; what was decided is written down with the model."""
+    """Decide "auto" by a measurement; what was decided is written down with the model."""
     if settings.precision != "auto":
         return settings
     faster = half_is_faster(demo_config().emb_dim)
@@ -251,7 +121,7 @@ def _publish(run: Run, console: Console) -> None:
         "threads": run.settings.threads,
         "precision": run.settings.precision,
         "steps": run.step,
-        "positions": run.step * POSITIONS,
+        "positions": run.positions,
         "validation_perplexity": {name: round(value, 2) for name, value in found.items()},
         "unigram_perplexity": {name: round(value, 2) for name, value in unigram.items()},
     }
@@ -295,14 +165,17 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    """The command line; returns the exit code.
+
+    0 when the model is written, 1 for a loss that is not finite, 2 for bad input, 130 when interrupted.
+    """
     settings = _settings(arguments)
     console = Console(soft_wrap=True)
     try:
         pretrain(settings, console)
-    except InputError as error:
+    except (InputError, TrainingError) as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print(f"interrupted; --resume goes on from the last checkpoint in {settings.output}", file=sys.stderr)
         return 130

@@ -6,7 +6,7 @@ from headtohead.core.engine.plan import ALL, REFERENCE
 from headtohead.core.engine.seeds import fit_group, groups
 
 # Part of a run's identity: raise it when the same strategy under the same protocol may give other numbers.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
 __all__ = [
     "ALL",

@@ -12,20 +12,18 @@ import torch
 from headtohead import strategies
 from headtohead.core import classifier
 from headtohead.core.classifier import load_classifier, main, read_info
-from headtohead.core.config import CONFIGS, GPTConfig
 from headtohead.core.engine import Engine, Outcome
 from headtohead.core.errors import InputError
 from headtohead.core.training import TrainConfig
 from headtohead.core.weights import find_pretrained
 from tests import small
 
-TINY = GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
 TEXTS = ["WIN a prize now", "see you at eight", ""]
 
 
 @pytest.fixture(autouse=True)
 def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CONFIGS, "demo", TINY)
+    small.use_tiny_demo(monkeypatch)
 
 
 def train(label: str, directory: Path, plugin: Path | None = None) -> Outcome:
@@ -107,7 +105,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finetuned classifier, of lora for its several kinds of hyperparameters."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CONFIGS, "demo", TINY)
+        small.use_tiny_demo(patch)
         train("lora@r=2", folder / "classifier")
     return folder
 
@@ -140,6 +138,11 @@ WRONG: list[dict[str, object]] = [
     {"hyperparameters": {"r": 2.5}},
     {"hyperparameters": {"rank": 2}},
     {"hyperparameters": []},
+    {"hyperparameters": {"r": 10**9}},
+    {"hyperparameters": {"r": 17}},
+    {"hyperparameters": {"alpha": 0}},
+    {"hyperparameters": {"learning_rate": -1}},
+    {"hyperparameters": {"dropout": 2}},
     {"strategy": "majority"},
     {"strategy": "no such"},
     {"strategy": "../../evil"},

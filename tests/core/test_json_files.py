@@ -1,13 +1,13 @@
 """JSON from anywhere: read within limits, and each value of the type that its field asks for."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
 from headtohead.core import json_files
 from headtohead.core.errors import InputError
-from headtohead.core.json_files import build, read_object
+from headtohead.core.json_files import build, checked, read_object
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def test_values_that_fit_are_taken():
         ({"kind": "c"}, "kind is 'c', but must be 'a' or 'b'"),
         ({"note": 1}, "note is 1, but must be a text or null"),
         ({"parts": "p"}, "parts is 'p'"),
-        ({"parts": ["p", 1]}, "parts is ['p', 1]"),
+        ({"parts": ["p", 1]}, "parts[1] is 1, but must be a text"),
         ({"table": [[1, "2"]]}, "table is [[1, '2']]"),
-        ({"counts": {"k": None}}, "counts is {'k': None}"),
+        ({"counts": {"k": None}}, "counts['k'] is None, but must be a whole number"),
         ({"rest": []}, "rest is []"),
         ({"name": None}, "name is None"),
         ({"odd\n": 1}, r"has the unknown field 'odd\n'"),
@@ -93,3 +93,30 @@ def test_a_folder_and_nothing(tmp_path):
         read_object(tmp_path, "fix it")
     with pytest.raises(FileNotFoundError):
         read_object(tmp_path / "none.json", "fix it")
+
+
+class Inner(TypedDict):
+    name: str
+    size: NotRequired[int]
+
+
+class Outer(TypedDict):
+    inner: Inner
+    rows: list[Inner]
+
+
+def test_objects_within_objects():
+    good = {"inner": {"name": "x", "more": 1}, "rows": [{"name": "y", "size": 2}], "other": None}
+    assert checked(good, Outer, "f", "fix it") == good
+    for change, (value, words) in {
+        "inner": ({"name": 1}, "f['inner']['name'] is 1, but must be a text; fix it"),
+        "rows": (
+            [{"size": 1}],
+            "f['rows'][0], which lacks name, is {'size': 1}, but must be an object with name, size",
+        ),
+    }.items():
+        with pytest.raises(InputError) as failed:
+            checked(good | {change: value}, Outer, "f", "fix it")
+        assert str(failed.value).startswith(words)
+    with pytest.raises(InputError, match="f, which lacks inner,"):
+        checked({}, Outer, "f", "fix it")

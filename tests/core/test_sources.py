@@ -120,10 +120,20 @@ def test_zip_without_exactly_one_table(tmp_path, members):
     assert (", ".join(members) or "nothing") in message
 
 
-def test_names_in_a_zip_become_no_paths(tmp_path):
-    path = zip_of(tmp_path / "inner" / "mails.zip", {"../../escaped.csv": b"table"})
+@pytest.mark.parametrize("name", ["../../escaped.csv", "/tmp/escaped.csv", "C:\\escaped.csv"])
+def test_names_in_a_zip_become_no_paths(tmp_path, name):
+    path = zip_of(tmp_path / "inner" / "mails.zip", {name: b"table"})
     assert sources.find(str(path)).content == b"table"
-    assert not list(tmp_path.rglob("escaped.csv"))
+    assert not list(tmp_path.rglob("*escaped.csv"))
+
+
+def test_a_link_in_a_zip_is_not_followed(tmp_path):
+    (tmp_path / "secret.csv").write_bytes(b"secret")
+    link = zipfile.ZipInfo("a.csv")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "mails.zip", "w") as archive:
+        archive.writestr(link, str(tmp_path / "secret.csv"))
+    assert sources.find(str(tmp_path / "mails.zip")).content == str(tmp_path / "secret.csv").encode()
 
 
 def test_zip_bomb(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from headtohead.core.files import write_text_atomic
 from headtohead.experiments.record import SCHEMA_VERSION, RunRecord, run_directory, save_record, to_json
 
 STEPS_PER_EPOCH, EPOCHS, BATCH_SIZE = 130, 5, 8
+N_TRAIN = 1045
 TRAIN_CONFIG = {
     "epochs": EPOCHS, "batch_size": BATCH_SIZE, "position": "last", "evaluate_every": 50, "evaluate_batches": 5,
 }  # fmt: skip
@@ -93,6 +94,11 @@ def write_synthetic(
     texts = [f"message {index}" for index in range(n_test)]
     (directory / "data").mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"Label": labels, "Text": texts}).to_csv(directory / "data" / "test.csv", index=False)
+    train = {
+        "Label": np.arange(N_TRAIN) % 2,
+        "Text": [f"training message {index}" for index in range(N_TRAIN)],
+    }
+    pd.DataFrame(train).to_csv(directory / "data" / "train.csv", index=False)
     write_text_atomic(
         directory / "experiment.json", to_json(_description(directory, strategies, seeds, demo, n_test))
     )
@@ -152,7 +158,7 @@ def _description(
             "source": "the embedded demo messages" if demo else "SMS Spam Collection, UCI, CC BY 4.0",
             "sha256": "b" * 64,
             "label_names": ["ham", "spam"],
-            "rows": {"train": 1045, "validation": 149, "test": n_test},
+            "rows": {"train": N_TRAIN, "validation": 149, "test": n_test},
             "max_length": 120,
             "is_demo": demo,
             "test_texts_seen_in_train": 11,

@@ -103,20 +103,37 @@ def test_the_table_says_what_the_records_say(tmp_path: Path) -> None:
     assert cells["frozen prefix"] == "1.2 s"
 
 
-def test_several_leaders_are_marked_as_not_distinguishable(tmp_path: Path) -> None:
-    page, text = report_of(tmp_path / "x")
-    assert page.count('class="leads"') == 3 == text.count("** ≈")
-    assert "★" not in page and "not distinguishable from" in page
+def test_as_good_and_too_few_data_are_marked_apart(tmp_path: Path) -> None:
+    page, text = report_of(tmp_path / "x", FOUR, (1, 2, 3))
+    assert page.count('class="leads"') == 1 == text.count("** ◆") and text.count(" ? |") == 2
+    assert "★" not in page and "? too few data to tell it from the best." in page
+    _, settled = report_of(tmp_path / "y", FOUR, (1, 2, 3), n_test=5000)
+    assert settled.count("** ≈") == 1 and "? too few" not in settled
+
+
+def test_one_seed_marks_the_highest_and_claims_nothing(tmp_path: Path) -> None:
+    _, text = report_of(tmp_path / "x")
+    assert text.count("** ◆") == 1 and "not a claim that it is the best" in text
+    assert "≈ as good" not in text and "? too few" not in text
+
+
+def test_what_did_not_learn_is_marked(tmp_path: Path) -> None:
+    page, text = report_of(tmp_path / "x", [FOUR[1], Made("guess", skill=0.49)], (1, 2, 3))
+    assert text.count("✗") == 2 and "✗ did not learn" in page
+
+
+def test_the_heading_says_whose_f1(tmp_path: Path) -> None:
+    assert "F1 of spam %" in report_of(tmp_path / "x")[1]
 
 
 def test_a_clear_winner_gets_the_star(tmp_path: Path) -> None:
-    page, text = report_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)])
+    page, text = report_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)], (1, 2, 3))
     assert page.count('class="leads"') == 1 and "** ★" in text
     assert "better than the other one beyond chance" in page
 
 
 def test_without_a_paired_test_nothing_is_marked(tmp_path: Path) -> None:
-    directory = write_synthetic(tmp_path / "x")
+    directory = write_synthetic(tmp_path / "x", FOUR, (1, 2))
     (directory / "data" / "test.csv").unlink()
     page = report_on(directory)["report.html"].read_text()
     assert 'class="leads"' not in page and "No strategy may be called best" in page

@@ -20,11 +20,11 @@ from headtohead.core.errors import InputError
 from headtohead.experiments import runner
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.live import Live
-from headtohead.experiments.metrics import prediction_metrics
 from headtohead.experiments.record import HISTORY_COLUMNS
 from headtohead.experiments.spec import Experiment
 from headtohead.experiments.statistics import Summary
-from tests.experiments.tiny import BIASES, FAILS, TINY, use_tiny_demo, write_messages, write_plugin
+from tests import small
+from tests.experiments.tiny import BIASES, FAILS, use_tiny_demo, write_messages, write_plugin
 from tests.paths import ROOT
 
 
@@ -187,8 +187,8 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
     body = FAILS.replace('raise RuntimeError("this strategy always fails")', kill)
     plugin = write_plugin(bench.folder / "elsewhere", "dies", body)
     code = (
-        "import sys; from headtohead.core import config; from headtohead.experiments import command_line;"
-        f"config.CONFIGS['demo'] = config.{TINY!r}; sys.exit(command_line.main(sys.argv[1:]))"
+        "import sys, pytest; from headtohead.experiments import command_line; from tests import small;"
+        "small.use_tiny_demo(pytest.MonkeyPatch()); sys.exit(command_line.main(sys.argv[1:]))"
     )
     argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.settings["data"],
             "--seeds", "123", "--epochs", "1", "--device", "cpu", "--name", "tiny",
@@ -222,8 +222,8 @@ def test_a_plugin_from_outside_runs_and_is_in_the_report(bench: Bench) -> None:
     assert not bench.run(strategies=("head", "biases"), plugin=(plugin,)).failed
     assert "biases" in report(bench)
     record = load_experiment(bench.directory).records[1]
-    dim = TINY.emb_dim
-    assert record.trainable_params == TINY.n_layers * (4 * dim + 4 * dim + dim) + 2 * dim + 2
+    dim = small.TINY_DEMO.emb_dim
+    assert record.trainable_params == small.TINY_DEMO.n_layers * (4 * dim + 4 * dim + dim) + 2 * dim + 2
 
 
 @pytest.mark.parametrize(
@@ -268,25 +268,6 @@ def test_report_again_needs_an_experiment_that_exists(bench: Bench) -> None:
     assert "head" in report(bench)
     with pytest.raises(InputError, match="tiny"):
         runner.report_again(bench.results, "other")
-
-
-def test_metrics_of_two_classes_are_those_of_class_1() -> None:
-    metrics = prediction_metrics([1, 1, 1, 0], [1, 1, 0, 1], 2)
-    assert metrics["test_precision"] == pytest.approx(2 / 3)
-    assert metrics["test_recall"] == pytest.approx(2 / 3)
-    assert metrics["test_confusion"] == [[0, 1], [1, 2]]
-
-
-def test_a_precision_that_does_not_exist_is_null_not_zero() -> None:
-    metrics = prediction_metrics([1, 0, 0], [0, 0, 0], 2)
-    assert metrics["test_precision"] is None
-    assert (metrics["test_recall"], metrics["test_f1"]) == (0, 0)
-
-
-def test_metrics_of_more_classes_are_means_over_the_classes() -> None:
-    metrics = prediction_metrics([0, 1, 2, 2], [0, 1, 2, 0], 3)
-    assert metrics["test_recall"] == pytest.approx((1 + 1 + 0.5) / 3)
-    assert metrics["test_precision"] == pytest.approx((0.5 + 1 + 1) / 3)
 
 
 def report(bench: Bench) -> str:

@@ -134,3 +134,16 @@ def test_no_demo_message_is_a_text_of_the_pretraining() -> None:
     for source in corpus.read_sources(PRETRAINING, seed=123):
         texts = {tuple(words(text)) for text in (*source.plain, *source.held_out)}
         assert not {" ".join(message) for message in messages & texts}, source.name
+
+
+@pytest.mark.skipif(not PRETRAINING.is_dir(), reason=WHY_SKIPPED)
+def test_the_notice_names_every_source() -> None:
+    """The text's own list of sources, row by row: address and commit."""
+    listed = re.findall(
+        r"\| https://github.com/(\S+) \| (\w{12})", (PRETRAINING / "LICENCES.md").read_text("utf-8")
+    )
+    notice = (DEMO_WEIGHTS.parent / "NOTICE.md").read_text(encoding="utf-8")
+    missing = [
+        source for source, commit in listed if source.split("/")[1] not in notice or commit not in notice
+    ]
+    assert listed and not missing

@@ -15,15 +15,16 @@ import torch
 from torch.nn import functional as F
 
 from headtohead.core.demo import objective, pretrain
+from headtohead.core.demo import run as run_module
 from headtohead.core.demo.corpus import is_held_out, pieces, read_sources
-from headtohead.core.demo.load import read_facts, read_weights
+from headtohead.core.demo.load import demo_config, read_facts, read_weights
 from headtohead.core.demo.material import Material, prepare
 from headtohead.core.demo.network import perplexities, start_embeddings
 from headtohead.core.demo.objective import SampledSoftmax, full_softmax
-from headtohead.core.demo.pretrain import Run, Settings, learning_rate
+from headtohead.core.demo.run import PEAK_LEARNING_RATE, Run, Settings, learning_rate
 from headtohead.core.demo.vocabulary import END_OF_TEXT_ROW, RARE_ROW, reduced_vocabulary
 from headtohead.core.demo.windows import NO_TARGET, WindowMaker
-from headtohead.core.errors import InputError
+from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.model import GPTModel
 from headtohead.core.tokenizer import gpt2_encoding
 from tests.paths import PRETRAINING, ROOT
@@ -59,7 +60,7 @@ def material(text: Path) -> Material:
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrain, "POSITIONS", 512)
+    monkeypatch.setattr(run_module, "POSITIONS", 512)
 
 
 def new_run(text: Path, material: Material, steps: int = 6) -> Run:
@@ -201,7 +202,7 @@ def test_rounded_products_change_the_loss_little(material: Material, text: Path)
 
 def test_the_rate_rises_and_falls() -> None:
     rates = [learning_rate(progress / 100) for progress in range(101)]
-    assert 0 < rates[0] < rates[1] < max(rates) == rates[2] == pretrain.PEAK_LEARNING_RATE
+    assert 0 < rates[0] < rates[1] < max(rates) == rates[2] == PEAK_LEARNING_RATE
     assert rates[2:] == sorted(rates[2:], reverse=True) and 0 < rates[-1] < 0.02 * max(rates)
 
 
@@ -247,7 +248,7 @@ def test_the_command_repeats_bit_for_bit_and_its_model_loads(text: Path, tmp_pat
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
     tensors = read_weights(tmp_path / "one" / "model.safetensors")
-    model = GPTModel(pretrain.demo_config())
+    model = GPTModel(demo_config())
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     assert missing == ["out_head.weight"] and not unexpected
     facts = read_facts(tmp_path / "one" / "model.safetensors")
@@ -336,6 +337,23 @@ def test_a_damaged_checkpoint_is_one_sentence(
     (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
     assert pretrain.main(command(text, tmp_path, "--steps", "2", "--resume")) == 2
     assert "no checkpoint that can be read" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_said_first(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    assert pretrain.main(command(text, tmp_path / "file", "--steps", "1")) == 2
+    said = capsys.readouterr()
+    assert "--output" in said.err and "cannot be written" in said.err and not said.out
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(text: Path, material: Material) -> None:
+    run = new_run(text, material)
+    with torch.no_grad():
+        run.model.final_norm.scale.fill_(torch.nan)
+    with pytest.raises(TrainingError, match="the loss is nan at step 0"):
+        run.train_step()
 
 
 @pytest.mark.parametrize("flag", [("--minutes", "0"), ("--steps", "-1"), ("--minutes", "nan")])
