@@ -46,7 +46,7 @@ CONFIGS = {
     "355M": GPTConfig(emb_dim=1024, n_layers=24, n_heads=16),
     "774M": GPTConfig(emb_dim=1280, n_layers=36, n_heads=20),
     "1558M": GPTConfig(emb_dim=1600, n_layers=48, n_heads=25),
-    "demo": GPTConfig(emb_dim=96, n_layers=4, n_heads=4, context_length=256),
+    "demo": GPTConfig(emb_dim=128, n_layers=4, n_heads=4, context_length=256),
 }
 DEFAULT_MODEL = "124M"
 DEMO_MODEL = "demo"

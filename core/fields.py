@@ -128,7 +128,7 @@ def _check_scalar(value: Any, kind: type, where: str) -> None:
         raise InputError(
             f"{where}={value!r}: a {type(value).__name__}, but the field holds a {kind.__name__}"
         )
-    if kind is float and not math.isfinite(float(value)):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}={value}: must be a finite number")
 
 

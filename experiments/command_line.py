@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from headtohead.core.errors import InputError
 from headtohead.experiments.flags import add_flags
-from headtohead.experiments.spec import PRESETS, Experiment
+from headtohead.experiments.spec import Experiment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,14 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"headtohead {_version()}")
-    what = parser.add_argument_group("what to compare")
-    add_flags(what, Experiment)
-    what.add_argument(
-        "--preset",
-        default="book",
-        metavar="NAME",
-        help=f"protocol to start from: {', '.join(PRESETS)} (default: book)",
-    )
+    add_flags(parser.add_argument_group("what to compare"), Experiment)
     for name, section in Experiment.sections().items():
         add_flags(parser.add_argument_group(Experiment.TITLES[name]), section)
     _add_actions(parser.add_argument_group("instead of running"))

@@ -35,7 +35,7 @@ from headtohead.experiments.record import (
     to_json,
 )
 from headtohead.experiments.runs import Run, now, variant_facts
-from headtohead.experiments.spec import EngineSettings, Experiment, check_name, safe_name
+from headtohead.experiments.spec import PRESET_RATES, EngineSettings, Experiment, check_name, safe_name
 from headtohead.experiments.statistics import Summary, summarise
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
@@ -104,10 +104,12 @@ def plan(experiment: Experiment) -> Agenda:
     Raises:
         InputError: as :func:`compare`.
     """
-    variants = build_variants(experiment.strategies, experiment.settings, experiment.plugins)
+    build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     config = experiment.training.train_config()
     options = _engine_options(experiment.engine)
     inputs = find_inputs(experiment)
+    settings = (*preset_rates(experiment, inputs), *experiment.settings)
+    variants = build_variants(experiment.strategies, settings, experiment.plugins)
     for variant in variants:
         if isinstance(variant.strategy, Strategy):
             variant.strategy.check(inputs.pretrained.config)
@@ -123,6 +125,13 @@ def plan(experiment: Experiment) -> Agenda:
     directory = _directory(experiment, inputs)
     estimate = estimate_runs(engine, runs)
     return Agenda(experiment, directory, inputs, engine, environment, runs, estimate)
+
+
+def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
+    """The learning rates of the preset as settings of the strategies that are compared; a user's own come later."""
+    preset = experiment.preset or ("demo" if inputs.pretrained.is_demo else "book")
+    names = {label.partition("@")[0] for label in experiment.strategies}
+    return [f"{name}.learning_rate={rate}" for name, rate in PRESET_RATES[preset].items() if name in names]
 
 
 def report_again(results_dir: Path, name: str | None, watch: Watcher | None = None) -> Summary:

@@ -237,7 +237,7 @@ def _demo_limits(summary: Summary) -> list[str]:
     parts = summary.experiment.demo_parts
     if not parts:
         return []
-    what = {"model": "a small random model", "dataset": "a small corpus of its own"}
+    what = {"model": "a small GPT of our own", "dataset": "a small corpus of its own"}
     return [f"This is a DEMO on {' and '.join(what[part] for part in parts)}: it shows how headtohead works and says "
             "nothing about GPT-2's accuracy."]  # fmt: skip
 
@@ -245,7 +245,7 @@ def _demo_limits(summary: Summary) -> list[str]:
 def demo_banner(summary: Summary) -> str:
     """What the demo replaced and how to supply the real thing; empty where nothing was replaced."""
     what = {
-        "model": "GPT-2 is replaced by a small model with random weights (supply the real one with --model 124M or --weights-dir DIR)",
+        "model": "GPT-2 is replaced by a 4-layer GPT that was pretrained on public text (supply the real one with --model 124M or --weights-dir DIR)",
         "dataset": "the SMS Spam Collection is replaced by the embedded demo messages (supply it with --data sms_spam or --data FILE)",
     }
     parts = [what[part] for part in summary.experiment.demo_parts]

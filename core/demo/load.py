@@ -6,6 +6,7 @@ rows that were trained, and ``row_of`` (V,), which row each of GPT-2's 50,257 to
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
-from headtohead.core.config import VOCABULARY, GPTConfig
+from headtohead.core.config import CONFIGS, DEMO_MODEL, VOCABULARY, GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic
 
@@ -28,7 +29,7 @@ EMBEDDINGS, ROW_OF, FACTS = "tok_emb.weight", "row_of", "facts"
 
 def demo_config(rows: int = VOCABULARY) -> GPTConfig:
     """The demo's shape; ``rows`` is below GPT-2's vocabulary only while it is pretrained."""
-    return GPTConfig(vocab_size=rows, context_length=256, emb_dim=128, n_layers=4, n_heads=4)
+    return replace(CONFIGS[DEMO_MODEL], vocab_size=rows)
 
 
 def demo_tensors() -> dict[str, Tensor]:

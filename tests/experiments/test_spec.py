@@ -18,6 +18,7 @@ from headtohead.core.training import TrainConfig
 from headtohead.core.weights import Pretrained
 from headtohead.experiments.identity import code_hash, run_id, source_files
 from headtohead.experiments.spec import (
+    PRESET_RATES,
     PRESETS,
     Experiment,
     parse_seeds,
@@ -48,6 +49,7 @@ def test_the_defaults_are_the_books() -> None:
     assert experiment.training.train_config() == TrainConfig()
     assert Experiment.of({}) == experiment
     assert PRESETS["book"] == asdict(experiment.training)
+    assert not PRESET_RATES["book"]
 
 
 def test_seeds_keep_their_order() -> None:
