@@ -22,6 +22,13 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import (
+    flop_registry,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+    shape_wrapper,
+)
 
 from headtohead.core.errors import InputError
 from headtohead.core.strategy import Variant
@@ -216,11 +223,11 @@ def _events(task: Task, running: Running, turn: Turn) -> Iterator[Event]:
     turn.evaluation_seconds = statistics.median(evaluations)
     turn.peak_memory_bytes = running.meter.peak_memory_bytes()
     if task.first:
-        with flop_counter() as counter:
+        with FlopCounter() as counter:
             for rows in task.sample.batches[1:]:
                 yield Step(torch.tensor(rows), Moment(count, 0.0, 0))
                 count += 1
-        turn.operations = counter.get_total_flops() / len(task.sample.batches[1:])
+        turn.operations = counter.total / len(task.sample.batches[1:])
 
 
 def _evaluation(task: Task, count: int) -> Measure:
@@ -262,24 +269,39 @@ def libraries(device: str) -> list[Callable[[Tensor, Tensor], Tensor]]:
     return ways
 
 
-def flop_counter() -> Any:
-    """Torch's counter, taught what it does not count by itself: the CPU's attention, and oneDNN's products."""
-    from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+class FlopCounter(TorchDispatchMode):
+    """Adds up the FLOPs of what runs inside a ``with`` block, by torch's formulas.
 
-    def forward(query: Any, key: Any, value: Any, *rest: Any, **named: Any) -> int:
-        return int(sdpa_flop_count(query, key, value))
+    torch.utils.flop_counter's own mode watches all modules with hooks, by which the engine would refuse its plans.
+    """
 
-    def backward(gradient: Any, query: Any, key: Any, value: Any, *rest: Any, **named: Any) -> int:
-        return int(sdpa_backward_flop_count(gradient, query, key, value))
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+        self._formulas = dict(flop_registry)
+        aten, mkldnn = torch.ops.aten, torch.ops.mkldnn  # what torch does not count by itself, on a CPU
+        self._formulas[aten._scaled_dot_product_flash_attention_for_cpu] = shape_wrapper(_attention)
+        self._formulas[aten._scaled_dot_product_flash_attention_for_cpu_backward] = shape_wrapper(
+            _attention_backward
+        )
+        if hasattr(mkldnn, "_linear_pointwise"):  # not every build of torch has it
+            self._formulas[mkldnn._linear_pointwise] = shape_wrapper(_linear)
 
-    def linear(x: Any, weight: Any, *rest: Any, **named: Any) -> int:
-        return 2 * math.prod(x) * int(weight[0])  # (n, D), (E, D): the counter gives shapes
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = self._formulas.get(func._overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
 
-    aten = torch.ops.aten
-    own = {
-        aten._scaled_dot_product_flash_attention_for_cpu: forward,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
-    }
-    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # not every build of torch has it
-        own[torch.ops.mkldnn._linear_pointwise] = linear
-    return FlopCounterMode(display=False, custom_mapping=own)
+
+def _attention(query: Any, key: Any, value: Any, *rest: Any, **named: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *rest: Any, **named: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, query, key, value))
+
+
+def _linear(x: Any, weight: Any, *rest: Any, **named: Any) -> int:
+    return 2 * math.prod(x) * int(weight[0])  # shapes (n, D), (E, D)
