@@ -9,6 +9,8 @@ Source: chapter 6 of "Build a Large Language Model (From Scratch)" (classify_rev
 """
 
 import argparse
+import hashlib
+import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -21,10 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from headtohead.core.config import CONFIGS
+from headtohead.core.config import CONFIGS, GPTConfig
 from headtohead.core.data import encode_texts
-from headtohead.core.errors import InputError
-from headtohead.core.files import atomic_directory, sha256_of
+from headtohead.core.device import resolve_device
+from headtohead.core.errors import InputError, printable, shown
+from headtohead.core.files import atomic_directory, file_errors, sha256_of
+from headtohead.core.json_files import build, read_object
 from headtohead.core.model import GPTModel
 from headtohead.core.readout import Readout
 from headtohead.core.strategy import Method, Strategy, Variant, freeze, unfreeze
@@ -34,7 +38,9 @@ from headtohead.core.weights import Pretrained, find_pretrained
 
 TENSORS = "classifier.safetensors"
 DESCRIPTION = "classifier.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+LARGEST_SEED = 2**63 - 2  # one more is drawn with
+TRAIN_AGAIN = "train that run again (--force)"
 
 
 def make_classifier(model: GPTModel, strategy: Strategy, n_classes: int, seed: int) -> None:
@@ -73,6 +79,12 @@ class ClassifierInfo:
     tensors_sha256: str = ""
     untrained_tensors: list[str] | None = None
     schema_version: int = SCHEMA_VERSION
+    sha256: str = ""
+
+    def own_sha256(self) -> str:
+        """Hex SHA-256 over everything else in it; what ``sha256`` must be."""
+        values = asdict(self) | {"sha256": ""}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def describe_classifier(
@@ -148,6 +160,7 @@ def save_classifier(
     with atomic_directory(directory) as folder:
         save_file(tensors, folder / TENSORS)
         info = replace(info, tensors_sha256=sha256_of(folder / TENSORS), untrained_tensors=list(extra))
+        info = replace(info, sha256=info.own_sha256())
         (folder / DESCRIPTION).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info
 
@@ -173,12 +186,10 @@ def load_tensors(directory: Path, model: GPTModel, info: ClassifierInfo) -> None
     path = directory / TENSORS
     try:
         if sha256_of(path) != info.tensors_sha256:
-            raise InputError(
-                f"{path} was changed or damaged after it was written; train that run again (--force)"
-            )
+            raise InputError(f"{path} was changed or damaged after it was written; {TRAIN_AGAIN}")
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read ({error}); train that run again (--force)") from error
+        raise InputError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
     state = model.state_dict(keep_vars=True)
     for name, tensor in tensors.items():
         if name not in state or state[name].shape != tensor.shape:
@@ -226,56 +237,92 @@ def load_classifier(
         InputError: no classifier there, a damaged one, another base model than the one it was trained on, or a
             plugin strategy whose file is gone or was changed.
     """
-    directory = directory if (directory / DESCRIPTION).is_file() else directory / "classifier"
-    info = read_info(directory)
-    pretrained = _base_model(info, weights_dir)
-    strategy_class = _strategy_class(info, plugin)
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in info.hyperparameters.items()
-    }
-    # Any seed will do: whatever depends on it is among the saved tensors.
-    model = rebuild(pretrained, strategy_class(**values), len(info.label_names), seed=info.seed + 1)
-    load_tensors(directory, model, info)
+    device = resolve_device(device)
+    with file_errors(
+        f"reading the classifier in {directory}", "give a run's folder such as results/NAME/runs/RUN"
+    ):
+        directory = directory if (directory / DESCRIPTION).is_file() else directory / "classifier"
+        info = read_info(directory)
+        pretrained = _base_model(info, weights_dir)
+        strategy = _strategy(info, plugin, directory / DESCRIPTION)
+        strategy.check(pretrained.config)
+        # Any seed will do: whatever depends on it is among the saved tensors.
+        model = rebuild(pretrained, strategy, len(info.label_names), seed=info.seed + 1)
+        load_tensors(directory, model, info)
     return Classifier(model.to(device), info, device)
 
 
 def read_info(directory: Path) -> ClassifierInfo:
-    """The description of a saved classifier."""
+    """The description of a saved classifier.
+
+    Raises:
+        InputError: there is none, it is damaged or was changed, or it is of another version.
+    """
     path = directory / DESCRIPTION
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path, TRAIN_AGAIN)
     except FileNotFoundError:
         raise InputError(
             f"{directory} holds no finetuned classifier; give a run's folder such as results/NAME/runs/RUN"
         ) from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); train that run again (--force)") from error
-    known = {field.name for field in fields(ClassifierInfo)}
-    if values.get("schema_version") != SCHEMA_VERSION or set(values) != known:
+    if values.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(f"{path} was written by another version of headtohead; {TRAIN_AGAIN}")
+    info = build(ClassifierInfo, values, str(path), TRAIN_AGAIN)
+    if info.sha256 != info.own_sha256():
+        raise InputError(f"{path} was changed or damaged after it was written; {TRAIN_AGAIN}")
+    _check_info(info, path)
+    return info
+
+
+def _check_info(info: ClassifierInfo, path: Path) -> None:
+    """What the types of the values do not say; a description that somebody made up is not believed, either."""
+    longest = build(GPTConfig, info.model_config, f"{path}, model_config", TRAIN_AGAIN).context_length
+    if not 1 <= info.max_length <= longest:
         raise InputError(
-            f"{path} was written by another version of headtohead; train that run again (--force)"
+            f"{path}: max_length is {info.max_length}, but must be from 1 to {longest}; {TRAIN_AGAIN}"
         )
-    return ClassifierInfo(**values)
+    if not 0 <= info.seed < LARGEST_SEED:
+        raise InputError(
+            f"{path}: seed is {shown(info.seed)}, but must be from 0 to {LARGEST_SEED}; {TRAIN_AGAIN}"
+        )
+    if len(info.label_names) < 2 or len(set(info.label_names)) < len(info.label_names):
+        raise InputError(
+            f"{path}: label_names is {shown(info.label_names)}, but must be two or more different names; "
+            f"{TRAIN_AGAIN}"
+        )
+    Readout(info.position)
 
 
 def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
     folder = weights_dir or (Path(info.weights_dir) if info.weights_dir else None)
-    name = (
-        info.model if info.model in CONFIGS else None
-    )  # a checkpoint of another shape is known by its folder
+    # A checkpoint of another shape is known by its folder.
+    name = info.model if info.model in CONFIGS or folder is None else None
     pretrained = find_pretrained(name, folder)
-    if pretrained.sha256 != info.model_sha256:
+    if (pretrained.sha256, asdict(pretrained.config)) != (info.model_sha256, info.model_config):
         raise InputError(
             f"this classifier was trained on {info.model} weights with hash {info.model_sha256[:12]}, but those found "
-            f"have {pretrained.sha256[:12]}; give the folder of the right ones with --weights-dir"
+            f"have {pretrained.sha256[:12]} or another shape; give the folder of the right ones with --weights-dir"
         )
     return pretrained
 
 
+def _strategy(info: ClassifierInfo, plugin: Path | None, path: Path) -> Strategy:
+    """The configured strategy; its hyperparameters are checked as those of a command line are."""
+    strategy_class = _strategy_class(info, plugin)
+    try:
+        return build(strategy_class, info.hyperparameters, f"{path}, hyperparameters", TRAIN_AGAIN)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}, hyperparameters: {error}; {TRAIN_AGAIN}") from error
+
+
 def _strategy_class(info: ClassifierInfo, plugin: Path | None) -> type[Strategy]:
     if info.plugin is None:
-        return _trainable(load_module(f"headtohead.strategies.{info.strategy}"))
+        name = f"headtohead.strategies.{info.strategy}"
+        if not info.strategy.isidentifier() or importlib.util.find_spec(name) is None:
+            raise InputError(f"this headtohead has no strategy {shown(info.strategy)}; {TRAIN_AGAIN}")
+        return _trainable(load_module(name))
     path = plugin or Path(info.plugin)
     if not path.is_file():
         raise InputError(f"the strategy file {path} of this classifier is gone; give it with --plugin FILE")
@@ -287,7 +334,8 @@ def _strategy_class(info: ClassifierInfo, plugin: Path | None) -> type[Strategy]
 
 
 def _trainable(found: type[Method]) -> type[Strategy]:
-    assert issubclass(found, Strategy), "baselines leave no classifier"
+    if not issubclass(found, Strategy):
+        raise InputError(f"{found.__name__} is a baseline, and baselines leave no classifier; {TRAIN_AGAIN}")
     return found
 
 
@@ -304,19 +352,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--weights-dir", type=Path, help="where the base model's checkpoint is, if it has moved"
     )
     parser.add_argument("--plugin", type=Path, help="the strategy's file, if it has moved")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (default: cpu)")
     options = parser.parse_args(arguments)
     try:
-        texts = options.texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        texts = options.texts or _lines_of_stdin()
         classifier = load_classifier(
             options.run, weights_dir=options.weights_dir, plugin=options.plugin, device=options.device
         )
         for text, (label, probability) in zip(texts, classifier.classify(texts), strict=True):
-            print(f"{label}\t{probability:.4f}\t{text}")
+            print(
+                f"{printable(label)}\t{probability:.4f}\t{printable(text)}"
+            )  # a line each, whatever is in them
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _lines_of_stdin() -> list[str]:
+    try:
+        # Bytes where there are bytes: what the locale makes of them is no matter.
+        content = (
+            sys.stdin.buffer.read().decode("utf-8-sig") if hasattr(sys.stdin, "buffer") else sys.stdin.read()
+        )
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"standard input is not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}; "
+            "convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`"
+        ) from error
+    lines = [line for line in content.replace("\r\n", "\n").split("\n") if line.strip()]
+    if not lines:
+        raise InputError(
+            "there is nothing to classify; give messages as arguments or one per line on standard input"
+        )
+    return lines
 
 
 if __name__ == "__main__":

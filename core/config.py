@@ -9,6 +9,16 @@ VOCABULARY = 50257  # tokens of GPT-2's byte-pair encoding
 END_OF_TEXT = 50256  # its only special token, with which the chapter pads
 
 
+# The largest shape that is believed; the largest GPT-2 has 48 layers of 1,600 dims.
+LIMITS = {
+    "vocab_size": 1_000_000,
+    "context_length": 1_000_000,
+    "emb_dim": 65_536,
+    "n_layers": 512,
+    "n_heads": 1_024,
+}
+
+
 @dataclass(frozen=True)
 class GPTConfig:
     """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``."""
@@ -36,7 +46,7 @@ CONFIGS = {
     "355M": GPTConfig(emb_dim=1024, n_layers=24, n_heads=16),
     "774M": GPTConfig(emb_dim=1280, n_layers=36, n_heads=20),
     "1558M": GPTConfig(emb_dim=1600, n_layers=48, n_heads=25),
-    "demo": GPTConfig(emb_dim=96, n_layers=4, n_heads=4, context_length=256),
+    "demo": GPTConfig(emb_dim=128, n_layers=4, n_heads=4, context_length=256),
 }
 DEFAULT_MODEL = "124M"
 DEMO_MODEL = "demo"

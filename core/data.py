@@ -7,8 +7,7 @@ down to the smallest, 70 % / 10 % / rest for training, validation and test, ever
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
@@ -17,8 +16,7 @@ from torch import Tensor
 from headtohead.core import sources
 from headtohead.core.config import END_OF_TEXT
 from headtohead.core.errors import InputError
-from headtohead.core.files import sha256_of, write_text_atomic
-from headtohead.core.tables import LabelledText, read_labelled_texts
+from headtohead.core.readers import LabelledText, read_labelled_texts
 from headtohead.core.tokenizer import gpt2_encoding
 
 PAD_TOKEN_ID = END_OF_TEXT
@@ -49,9 +47,9 @@ class Split:
 class Dataset:
     """The three splits and everything that a report says about them.
 
-    ``label_names[i]`` is the name of label i. ``max_length`` is T. ``sha256`` is taken over the three csv
-    files one after another. ``test_texts_seen_in_train`` counts the test messages that occur word for word in
-    training.
+    ``label_names[i]`` is the name of label i. ``max_length`` is T. ``csv`` holds the three csv files by split,
+    ``sha256`` is taken over them one after another. ``test_texts_seen_in_train`` counts the test messages that
+    occur word for word in training.
     """
 
     name: str
@@ -62,14 +60,18 @@ class Dataset:
     test: Split
     max_length: int
     sha256: str
-    csv_sha256: dict[str, str]
+    csv: dict[str, bytes] = field(repr=False)
     is_demo: bool
     test_texts_seen_in_train: int
+
+    @property
+    def csv_sha256(self) -> dict[str, str]:
+        """The hash of each csv file."""
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.csv.items()}
 
 
 def load_dataset(
     data: str | None,
-    csv_dir: Path,
     *,
     context_length: int,
     max_length: int | None = None,
@@ -78,7 +80,7 @@ def load_dataset(
     balance: bool = True,
     download: bool = True,
 ) -> Dataset:
-    """Messages split, written to ``csv_dir``/{train,validation,test}.csv, and tokenised from these files.
+    """Messages split, written as csv files (:attr:`Dataset.csv`), and tokenised from what these say.
 
     Args:
         data: None or "sms_spam" for the SMS Spam Collection, "demo" for the demo corpus, or a file.
@@ -94,15 +96,13 @@ def load_dataset(
     """
     _check_max_length(max_length, context_length)
     source = sources.find(data, download=download)
-    rows = read_labelled_texts(source.content, source.file, label_column, text_column)
+    rows = read_labelled_texts(source.content, source.file, label_column, text_column, suffix=source.suffix)
     label_names = find_label_names(rows, source.file)
     table = to_table(rows, label_names)
     tables = split_rows(balance_classes(table) if balance else table)
     _check_every_class_is_trained(tables["train"], label_names, source.file)
-    paths = {name: csv_dir / f"{name}.csv" for name in tables}
-    for name, path in paths.items():
-        write_text_atomic(path, tables[name].to_csv(index=False, lineterminator="\n"))
-    written = {name: read_split_csv(path) for name, path in paths.items()}
+    csv = {name: rows.to_csv(index=False, lineterminator="\n").encode() for name, rows in tables.items()}
+    written = {name: read_split_csv(content, f"{name}.csv") for name, content in csv.items()}
     if max_length is None:
         max_length = longest_message(written["train"], context_length)
     splits = {name: encode_split(rows, max_length) for name, rows in written.items()}
@@ -112,8 +112,8 @@ def load_dataset(
         label_names=label_names,
         **splits,
         max_length=max_length,
-        sha256=hashlib.sha256(b"".join(path.read_bytes() for path in paths.values())).hexdigest(),
-        csv_sha256={name: sha256_of(path) for name, path in paths.items()},
+        sha256=hashlib.sha256(b"".join(csv.values())).hexdigest(),
+        csv=csv,
         is_demo=source.is_demo,
         test_texts_seen_in_train=count_seen(splits["test"].texts, splits["train"].texts),
     )
@@ -189,9 +189,9 @@ def _check_every_class_is_trained(train: pd.DataFrame, label_names: Sequence[str
         )
 
 
-def read_split_csv(path: Path) -> list[LabelledText]:
-    """The rows of a csv file as :func:`load_dataset` writes them; labels are numbers there."""
-    return read_labelled_texts(path.read_bytes(), str(path), "Label", "Text")
+def read_split_csv(content: bytes, file: str) -> list[LabelledText]:
+    """The rows of a csv file as :func:`load_dataset` makes them; labels are numbers there."""
+    return read_labelled_texts(content, file, "Label", "Text")
 
 
 def longest_message(rows: Sequence[LabelledText], context_length: int) -> int:

@@ -16,7 +16,7 @@ from headtohead.core.errors import InputError
 
 _WORDS = {
     "emb_dim": "the model's width",
-    "hidden_dim": "the width of its perceptrons",
+    "hidden_dim": "the width of its feed-forward layers",
     "n_layers": "the model's number of blocks",
     "context_length": "the model's context",
 }
@@ -76,8 +76,9 @@ def check_values(method: Any, config: GPTConfig | None = None) -> None:
     Raises:
         InputError: a value of another type, outside its Range, or not finite.
     """
-    for name, kind in annotations(type(method)).items():
-        check_value(getattr(method, name), kind, f"{method_name(type(method))}.{name}", config)
+    cls: type = type(method)
+    for name, kind in annotations(cls).items():
+        check_value(getattr(method, name), kind, f"{method_name(cls)}.{name}", config)
 
 
 @cache
@@ -128,7 +129,7 @@ def _check_scalar(value: Any, kind: type, where: str) -> None:
         raise InputError(
             f"{where}={value!r}: a {type(value).__name__}, but the field holds a {kind.__name__}"
         )
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}={value}: must be a finite number")
 
 

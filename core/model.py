@@ -131,3 +131,29 @@ class GPTModel(nn.Module):
         rows = torch.arange(len(position), device=hidden.device)
         logits: Tensor = self.out_head(hidden[rows, position])  # (B, D) -> (B, C)
         return logits
+
+
+# What runs when a GPTModel is called, as it was when this module was imported: the methods of the classes that it is
+# made of, and the functions that they call. A way of computing the same with less work asks whether they still are.
+_CALLING = ("__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "forward")  # of every module
+AS_DEFINED: dict[type[nn.Module], dict[str, Any]] = {
+    nn.Module: {name: vars(nn.Module)[name] for name in _CALLING},
+} | {
+    kind: {name: value for name, value in vars(kind).items() if callable(value) and name != "__init__"}
+    for kind in (
+        GPTModel,
+        TransformerBlock,
+        MultiHeadAttention,
+        FeedForward,
+        LayerNorm,
+        GELU,
+        nn.Linear,
+        nn.Embedding,
+        nn.Dropout,
+        nn.Sequential,
+    )
+}
+FUNCTIONS = {
+    name: getattr(F, name)
+    for name in ("gelu", "layer_norm", "linear", "embedding", "dropout", "scaled_dot_product_attention")
+}

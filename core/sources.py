@@ -7,14 +7,14 @@ sources.find("mails.csv")   a local file, or a zip that holds one
 
 import difflib
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from headtohead.core.download import download as download_file
 from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.files import cache_dir, sha256_of, write_bytes_atomic
+from headtohead.core.files import CACHE_FIX, cache_dir, file_errors, sha256_of, write_bytes_atomic
+from headtohead.core.readers import USUAL_SUFFIX, archive, formats
+from headtohead.core.readers.rows import LARGEST_FILE
 
 SMS_NAME = "sms_spam"
 SMS_MEMBER = "SMSSpamCollection"
@@ -25,10 +25,8 @@ SMS_URLS = (
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
 )
 DEMO_NAME = "demo"
-DEMO_FILE = Path(__file__).with_name("demo_messages.tsv")
+DEMO_FILE = Path(__file__).parent / "demo" / "messages.tsv"
 DEMO_CREDIT = "DEMO messages, written by hand for headtohead (MIT)"
-LARGEST_MEMBER = 200_000_000  # bytes; what unpacks to more than this is no table of messages
-TABLE_ENDINGS = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,15 @@ class Source:
     """The bytes of a table of messages and what is known about them.
 
     ``name`` is "sms_spam", "demo" or the file's stem, ``file`` is how errors name it, ``description`` is one
-    sentence without a full stop on where it came from, with the licence where that is known.
+    sentence without a full stop on where it came from, with the licence where that is known. ``suffix`` tells
+    the format (see core.readers).
     """
 
     name: str
     file: str
     description: str
     content: bytes
+    suffix: str = USUAL_SUFFIX
     is_demo: bool = False
 
 
@@ -53,11 +53,14 @@ def find(data: str | None, *, download: bool = True) -> Source:
         Unavailable: the SMS Spam Collection is not in the cache and cannot be downloaded.
         InputError: the file does not exist or cannot be read.
     """
-    if data is None or data == SMS_NAME:
-        return _sms_collection(download)
-    if data == DEMO_NAME:
-        return Source(DEMO_NAME, str(DEMO_FILE), DEMO_CREDIT, _read(DEMO_FILE), is_demo=True)
-    return _local_file(data)
+    with file_errors(
+        "reading the messages", "check the file and its permissions, or give another with --data"
+    ):
+        if data is None or data == SMS_NAME:
+            return _sms_collection(download)
+        if data == DEMO_NAME:
+            return Source(DEMO_NAME, str(DEMO_FILE), DEMO_CREDIT, _read(DEMO_FILE), is_demo=True)
+        return _local_file(data)
 
 
 def _sms_collection(download: bool) -> Source:
@@ -71,18 +74,19 @@ def _download_sms_collection(path: Path, download: bool) -> None:
     fix = f"give a local copy with --data FILE ({SMS_MEMBER} or UCI's zip) or use --data demo"
     if not download:
         raise Unavailable(f"the SMS Spam Collection is not in {path.parent} and downloads are off; {fix}")
-    archive = path.with_name("sms_spam_collection.zip")
+    downloaded = path.with_name("sms_spam_collection.zip")
     try:
-        download_file(SMS_URLS, archive, description="the SMS Spam Collection", check=_checked_sms_member)
+        download_file(SMS_URLS, downloaded, description="the SMS Spam Collection", check=_checked_sms_member)
     except Unavailable as error:
         raise Unavailable(f"{error}; {fix}") from error
-    write_bytes_atomic(path, _checked_sms_member(archive))
-    archive.unlink()
+    with file_errors(f"keeping the SMS Spam Collection in {path.parent}", CACHE_FIX):
+        write_bytes_atomic(path, _checked_sms_member(downloaded))
+        downloaded.unlink()
 
 
-def _checked_sms_member(archive: Path) -> bytes:
+def _checked_sms_member(path: Path) -> bytes:
     """The collection out of UCI's zip. The zip's own hash is not published, that of the member is known."""
-    content = _unpack(archive)
+    _, content = archive.unpack(path, SMS_MEMBER, ())
     found = hashlib.sha256(content).hexdigest()
     if found != SMS_SHA256:
         raise InputError(f"its {SMS_MEMBER} has sha256 {found} instead of {SMS_SHA256}")
@@ -95,61 +99,27 @@ def _local_file(data: str) -> Source:
         raise InputError(f"--data {data}: there is no such file; {_what_is_allowed(data)}")
     if path.is_dir():
         raise InputError(f"--data {data} is a folder; name the file in it that holds the messages")
-    content = _read(path)
-    if path.suffix.lower() == ".zip" or content.startswith(b"PK\x03\x04"):
-        content = _unpack(path)
+    content, suffix = _read(path), path.suffix
+    if suffix.lower() == ".zip" or content.startswith(b"PK\x03\x04"):
+        member, content = archive.unpack(path, SMS_MEMBER, formats())
+        suffix = PurePosixPath(member).suffix
     if hashlib.sha256(content).hexdigest() == SMS_SHA256:
         return Source(SMS_NAME, data, SMS_CREDIT, content)
-    return Source(path.stem, data, f"the local file {path.name}", content)
+    return Source(path.stem, data, f"the local file {path.name}", content, suffix)
 
 
 def _what_is_allowed(data: str) -> str:
     names = (SMS_NAME, DEMO_NAME)
     similar = difflib.get_close_matches(data.lower(), names, n=1)
     hint = f"did you mean {similar[0]}? " if similar else ""
-    return f"{hint}allowed are {SMS_NAME}, {DEMO_NAME}, or the path of a CSV, TSV or zip file"
+    return f"{hint}allowed are {', '.join(names)}, or the path of a {', '.join(formats())} or .zip file"
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
         raise InputError(
-            f"{path} cannot be read: {error.strerror}; check that it exists and its permissions"
-        ) from error
-
-
-def _unpack(path: Path) -> bytes:
-    """The one table in a zip, read into memory: no name in the zip ever becomes a path on this machine."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = _table_member(path, archive)
-            with archive.open(member) as file:
-                # The size in the zip's directory may lie, so what is really unpacked is limited as well.
-                content = file.read(LARGEST_MEMBER + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-        raise InputError(
-            f"{path} is no zip file that can be read ({reason}); download or copy it again"
-        ) from error
-    if len(content) > LARGEST_MEMBER:
-        raise InputError(
-            f"{member} in {path} unpacks to more than {LARGEST_MEMBER:,} bytes, the most that is read; "
-            "unpack it yourself and give a smaller table"
+            f"{path} is larger than {LARGEST_FILE:,} bytes, the most that is read; give a smaller table"
         )
     return content
-
-
-def _table_member(path: Path, archive: zipfile.ZipFile) -> str:
-    files = [
-        name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")
-    ]
-    named = [name for name in files if name.rpartition("/")[2] == SMS_MEMBER]
-    tables = named or [name for name in files if name.lower().endswith(TABLE_ENDINGS)]
-    if len(tables) == 1:
-        return tables[0]
-    held = ", ".join(tables[:5] or files[:5]) or "nothing"
-    raise InputError(
-        f"{path} must hold {SMS_MEMBER} or exactly one .csv or .tsv file, but holds {held}; "
-        "unpack it and give the file you mean"
-    )

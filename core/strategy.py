@@ -122,7 +122,7 @@ class Strategy(ABC):
     def all_counts(self, config: GPTConfig, n_classes: int) -> Counts | None:
         """:meth:`counts` with the head's."""
         counts = self.counts(config, n_classes)
-        head = {"out_head": n_classes * (config.emb_dim + 1)} if self.trains_head else {}
+        head: Counts = {"out_head": n_classes * (config.emb_dim + 1)} if self.trains_head else {}
         return None if counts is None else {**counts, **head}
 
     def parameter_count(self, config: GPTConfig, n_classes: int = 2) -> int | None:
@@ -134,6 +134,21 @@ class Strategy(ABC):
     def describe(cls) -> str:
         """The first line of the docstring: what is trained, in one sentence."""
         return (inspect.getdoc(cls) or cls.__name__).splitlines()[0]
+
+
+# The optional methods as they are when nobody overrides them.
+OPTIONAL = {
+    name: getattr(Strategy, name)
+    for name in (
+        "learning_rate_of",
+        "weight_decay_of",
+        "param_groups",
+        "before_training",
+        "extra_loss",
+        "after_step",
+        "low_rank",
+    )
+}
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ class Progress:
     total_steps: int
     loss: float | None  # the latest that was read; None before the first
     phase: str = "training"
+    preparing: bool = False  # not training yet: what is computed once for this run and later ones
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ def train(
             model.train()
             continue
         optimizer.zero_grad()
-        loss = _loss(model, strategy, forward, event.rows)
+        loss = training_loss(model, strategy, forward, event.rows)
         loss.backward()
         watch.add(event.moment.step, loss)
         optimizer.step()
@@ -317,7 +318,13 @@ def train(
     return history
 
 
-def _loss(model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor) -> Tensor:
-    loss = F.cross_entropy(forward.logits("train", rows).float(), forward.labels("train", rows))
-    extra = strategy.extra_loss(model)
+def training_loss(model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor) -> Tensor:
+    """The loss of a batch of training rows (B,): cross-entropy and whatever the strategy adds."""
+    logits = forward.logits("train", rows).float()
+    return loss_of(logits, forward.labels("train", rows), strategy.extra_loss(model))
+
+
+def loss_of(logits: Tensor, labels: Tensor, extra: Tensor | None) -> Tensor:
+    """Cross-entropy of class logits (B, C), and an extra term."""
+    loss = F.cross_entropy(logits, labels)
     return loss if extra is None else loss + extra

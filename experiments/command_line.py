@@ -6,15 +6,21 @@ after the flags are parsed, so that --help and --list answer at once.
 
 import argparse
 import importlib
+import importlib.metadata
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from headtohead.core.errors import InputError
-from headtohead.experiments import spec
-from headtohead.strategies import DEFAULT
+from headtohead.experiments.flags import add_flags
+from headtohead.experiments.spec import Experiment
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 # The word after ``headtohead`` -> the module whose main() answers it.
@@ -22,20 +28,22 @@ COMMANDS = {"classify": "headtohead.core.classifier", "check": "headtohead.strat
 PLAIN_WIDTH = 110
 EXAMPLES = """\
 examples:
-  python run_all.py                                       the chapter's strategies, GPT-2 124M, SMS spam
-  python run_all.py --strategies head,last_block,lora     three of them
-  python run_all.py --strategies lora@r=4,lora@r=16+alpha=32 --seeds 123,124,125
+  {program}                                       the chapter's strategies, GPT-2 124M, SMS spam
+  {program} --strategies head,last_block,lora     three of them
+  {program} --strategies lora@r=4,lora@r=16+alpha=32 --seeds 123,124,125
                                                           two LoRAs, three seeds each
-  python run_all.py --set lora.learning_rate=5e-5         one hyperparameter for every lora
-  python run_all.py --weights-dir gpt2 --data SMSSpamCollection --offline
+  {program} --strategies low-rank,head            a whole family, and the head
+  {program} --set lora.learning_rate=5e-5         one hyperparameter for every lora
+  {program} --weights-dir gpt2 --data SMSSpamCollection --offline
                                                           local weights and data, no network
-  python run_all.py --data reviews.csv --label-column stars --text-column review
+  {program} --data reviews.csv --label-column stars --text-column review
                                                           your own labelled texts
-  python run_all.py --plugin my_strategy.py --strategies head
+  {program} --plugin my_strategy.py --strategies head
                                                           your own strategy beside the head
-  python run_all.py --cache-dir cache                     tomorrow's run reuses today's frozen blocks
-  python run_all.py --model demo --data demo              a small comparison that needs nothing
-  python run_all.py --name sms_spam-124M --report-only    write that experiment's report again
+  {program} --cache-dir cache                     tomorrow's run reuses today's frozen blocks
+  {program} --model demo --data demo              a small comparison that needs nothing
+  {program} --dry-run                             what would be run, and what it would take
+  {program} --name sms_spam-124M --report-only    write that experiment's report again
 
 other commands:
   headtohead classify RUN_DIR TEXT ...                    ask a finetuned classifier
@@ -62,147 +70,38 @@ class _Parser(argparse.ArgumentParser):
         self.error(f"there is no flag {wrong!r}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Every flag with its help; a default of None means that the preset or the program chooses."""
-    parser = _Parser(
-        prog=program_name(),
-        description="Finetune the same GPT-2 on the same messages by different strategies, and report which "
-        "difference is real.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    _add_what(parser.add_argument_group("what to compare"))
-    _add_input(parser.add_argument_group("model and data"))
-    _add_protocol(parser.add_argument_group("protocol (defaults: the preset's)"))
-    _add_output(parser.add_argument_group("device and results"))
-    _add_engine(parser.add_argument_group("speed (none of these changes a number)"))
-    return parser
-
-
-def _add_what(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--strategies",
-        metavar="LIST",
-        help="strategies separated by commas; NAME@FIELD=VALUE+FIELD=VALUE sets hyperparameters "
-        f"(default: {','.join(DEFAULT)})",
-    )
-    group.add_argument(
-        "--set",
-        action="append",
-        metavar="NAME.FIELD=VALUE",
-        help="a hyperparameter of every variant of a strategy; may be repeated",
-    )
-    group.add_argument(
-        "--plugin",
-        action="append",
-        metavar="FILE",
-        help="a strategy file from anywhere; the strategy is named like the file; may be repeated",
-    )
-    group.add_argument("--seeds", metavar="LIST", help="seeds separated by commas (default: 123)")
-    group.add_argument("--list", action="store_true", help="list the strategies and exit")
-
-
-def _add_input(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--model", metavar="NAME", help="124M, 355M, 774M, 1558M or demo (default: 124M, else demo)"
-    )
-    group.add_argument(
-        "--weights-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder with OpenAI's checkpoint: DIR/124M/{checkpoint,hparams.json,model.ckpt.*} or DIR itself",
-    )
-    group.add_argument(
-        "--data",
-        metavar="WHAT",
-        help="sms_spam, demo, or a file: SMSSpamCollection, UCI's zip, any CSV or TSV with a label and a text "
-        "column (default: sms_spam, else demo)",
-    )
-    group.add_argument("--label-column", metavar="NAME", help="the label's column in --data FILE")
-    group.add_argument("--text-column", metavar="NAME", help="the text's column in --data FILE")
-    group.add_argument(
-        "--no-balance",
-        dest="balance",
-        action="store_false",
-        default=None,
-        help="keep all rows instead of as many of every class as the rarest has",
-    )
-    group.add_argument("--offline", action="store_true", help="do not try to download anything")
-
-
-def _add_protocol(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--preset", default="book", metavar="NAME", help="protocol to start from (default: book)"
-    )
-    group.add_argument("--epochs", type=int, metavar="N", help="passes over the training messages (book: 5)")
-    group.add_argument("--batch-size", type=int, metavar="N", help="messages per step (book: 8)")
-    group.add_argument(
-        "--max-length",
-        type=int,
-        metavar="N",
-        help="tokens kept of a message (book: the longest training message)",
-    )
-    group.add_argument(
-        "--position",
-        metavar="WHERE",
-        help="token whose logits classify: last (book, padding included) or last_real (before the padding)",
-    )
-
-
-def _add_output(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
-    )
-    group.add_argument(
-        "--precision",
-        default="fp32",
-        metavar="NAME",
-        help="fp32 (default; the only one that claims the book's numbers), tf32 or bf16",
-    )
-    group.add_argument(
-        "--results-dir", type=Path, default=Path("results"), metavar="DIR", help="(default: results)"
-    )
-    group.add_argument("--name", metavar="NAME", help="the experiment's folder (default: DATA-MODEL)")
-    group.add_argument("--force", action="store_true", help="do finished runs again, too")
-    group.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
-
-
-def _add_engine(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--reference", action="store_true", help="compute everything the plain, slow way")
-    group.add_argument(
-        "--no-cache",
-        dest="cache",
-        action="store_false",
-        help="compute the frozen blocks again at every step instead of once per message",
-    )
-    group.add_argument(
-        "--cache-dir",
-        type=Path,
-        metavar="DIR",
-        help="keep what the frozen blocks computed there, so that tomorrow's run starts training at once",
-    )
-    group.add_argument(
-        "--cache-budget",
-        metavar="SIZE",
-        help="memory for it, such as 500MB; beyond it a memory-mapped file is used (default: half of what is free)",
-    )
-    group.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile what is left with torch.compile: seconds to minutes at the start, a few percent per step",
-    )
-    group.add_argument(
-        "--one-at-a-time",
-        dest="together",
-        action="store_false",
-        help="never run several seeds at once; their times are then those of runs alone",
-    )
-
-
 def program_name() -> str:
     """What the user typed: ``headtohead`` or ``python run_all.py``."""
     return "headtohead" if Path(sys.argv[0]).stem == "headtohead" else "python run_all.py"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every flag with its help: those of the Experiment's fields, and what to do with it."""
+    program = program_name()
+    parser = _Parser(
+        prog=program,
+        usage=f"{program} [flags]",
+        description="Finetune the same GPT-2 on the same messages by different strategies, and report which "
+        "difference is real.",
+        epilog=EXAMPLES.format(program=program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"headtohead {_version()}")
+    add_flags(parser.add_argument_group("what to compare"), Experiment)
+    for name, section in Experiment.sections().items():
+        add_flags(parser.add_argument_group(Experiment.TITLES[name]), section)
+    _add_actions(parser.add_argument_group("instead of running"))
+    return parser
+
+
+def _add_actions(group: "argparse._ArgumentGroup") -> None:
+    one = group.add_mutually_exclusive_group()
+    one.add_argument("--list", action="store_true", help="list the strategies")
+    one.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+    one.add_argument(
+        "--dry-run", action="store_true", help="say what would be run and what it would take; write nothing"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,17 +109,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
-    parser = build_parser()
-    assert isinstance(parser, _Parser)
-    arguments = parser.parse_checked(words)
     try:
-        return _run(arguments, words)
+        _check_encoding(words)
+        parser = build_parser()
+        assert isinstance(parser, _Parser)
+        return _run(parser.parse_checked(words), words)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
-        print("interrupted before the first run began", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader, head for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def experiment_of(arguments: argparse.Namespace, words: Sequence[str]) -> Experiment:
+    """The experiment that parsed flags ask for; ``words`` are recorded as the command."""
+    actions = {"list", "report_only", "dry_run"}
+    given = {key: value for key, value in vars(arguments).items() if key not in actions}
+    return Experiment.of(given, command=shlex.join([*program_name().split(), *words]))
 
 
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
@@ -229,23 +137,46 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     # rich takes 80 columns where there is no terminal; the comparison needs a few more.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if arguments.list:
-        from headtohead.experiments.console import print_catalogue
-        from headtohead.strategies._catalogue import read_catalogue
+        return _list(arguments, console)
+    experiment = experiment_of(arguments, words)
+    from headtohead.experiments.console import starting
 
-        print_catalogue(console, read_catalogue(map(Path, arguments.plugin or ())))
-        return EXIT_OK
+    with starting(console):
+        from headtohead.experiments import runner
+        from headtohead.experiments.live import Live
+
+    watch = Live(console)
     if arguments.report_only:
-        from headtohead.experiments.runner import report_again
-
-        report_again(arguments.results_dir, arguments.name, console)
+        output = experiment.output
+        runner.report_again(output.results_dir, output.name, watch)
         return EXIT_OK
-    experiment = spec.from_arguments(arguments, words)
-    from headtohead.experiments.runner import run
+    if arguments.dry_run:
+        watch.dry_run(experiment)
+        return EXIT_OK
+    summary = runner.compare(experiment, watch)
+    return EXIT_RUN_FAILED if summary.failed else EXIT_OK
 
-    result = run(experiment, console)
-    if result.interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_RUN_FAILED if result.failed else EXIT_OK
+
+def _list(arguments: argparse.Namespace, console: "Console") -> int:
+    from headtohead.experiments.console import print_catalogue
+    from headtohead.strategies._catalogue import read_catalogue
+
+    print_catalogue(console, read_catalogue(map(Path, vars(arguments).get("plugin", ()))))
+    return EXIT_OK
+
+
+def _check_encoding(words: Sequence[str]) -> None:
+    """InputError for an argument that is no UTF-8: no file of ours could name it."""
+    for word in words:
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            raise InputError(f"the argument {word!a} is not valid UTF-8; write it in UTF-8")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("headtohead")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""Where an experiment ran: versions, hardware, and the device that a --device flag means."""
+"""Where an experiment ran: versions, hardware, and the device's name."""
 
 import importlib.metadata
 import os
 import platform
 from pathlib import Path
 from typing import Any
-
-from headtohead.core.errors import InputError
 
 PACKAGES = (
     "torch", "peft", "transformers", "tiktoken", "numpy", "pandas", "scikit-learn", "safetensors",
@@ -33,48 +31,12 @@ def describe_environment(device: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def resolve_device(wanted: str) -> str:
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` -> a device that is there; auto takes the fastest.
-
-    Raises:
-        InputError: that device is not on this machine, or this torch cannot use it.
-    """
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if wanted.startswith("cuda"):
-        _check_cuda(wanted)
-    if wanted == "mps" and not torch.backends.mps.is_available():
-        raise InputError(
-            "--device mps: this machine or this torch has no Apple GPU; use --device cpu or auto"
-        )
-    return wanted
-
-
 def device_name(device: str) -> str:
     """``cuda:0`` -> ``cuda:0 (NVIDIA H200)``, ``cpu`` -> ``cpu (name, 8 cores)``."""
     if device.startswith("cuda"):
         return f"{device} ({_accelerator(device)['accelerator']})"
     details = [part for part in (_processor(), f"{_cores()} cores") if part]
     return f"{device} ({', '.join(details)})" if device == "cpu" else device
-
-
-def _check_cuda(wanted: str) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        raise InputError(
-            f"--device {wanted}: torch finds no NVIDIA GPU here (torch {torch.__version__}, {built}); "
-            "use --device cpu or auto"
-        )
-    count = torch.cuda.device_count()
-    index = wanted.partition(":")[2]
-    if index and int(index) >= count:
-        raise InputError(
-            f"--device {wanted}: there are {count} GPUs here; use cuda:0 to cuda:{count - 1}, or auto"
-        )
 
 
 def _accelerator(device: str) -> dict[str, Any]:

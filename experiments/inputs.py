@@ -1,8 +1,7 @@
 """The model and the data of an experiment, each replaced by the embedded demo where it cannot be had."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from headtohead.core import data, weights
@@ -16,11 +15,11 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the runs work on; ``missing`` says, a sentence each, what was replaced by the demo and why."""
+    """What the runs work on; ``replaced`` says of "model" and "data" why the demo stands in for them, if it does."""
 
     pretrained: Pretrained
     dataset: Dataset
-    missing: tuple[str, ...] = ()
+    replaced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def demo_parts(self) -> list[str]:
@@ -29,8 +28,8 @@ class Inputs:
         return [part for part, demo in is_demo.items() if demo]
 
 
-def find_inputs(experiment: Experiment, csv_dir: Path) -> Inputs:
-    """Find the model, then the data, whose splits are written into ``csv_dir``.
+def find_inputs(experiment: Experiment) -> Inputs:
+    """Find the model, then the data.
 
     What the user did not name falls back to the embedded demo when it is unavailable; each of the two on its own.
 
@@ -38,46 +37,47 @@ def find_inputs(experiment: Experiment, csv_dir: Path) -> Inputs:
         Unavailable: what the user named can be neither found nor downloaded.
         InputError: what was found cannot be used.
     """
-    missing: list[str] = []
+    replaced: dict[str, str] = {}
 
     def model(name: str | None) -> Pretrained:
-        return weights.find_pretrained(name, experiment.weights_dir, download=experiment.download)
+        return weights.find_pretrained(name, wanted.weights_dir, download=about.download)
 
-    named = experiment.model is not None or experiment.weights_dir is not None
-    pretrained = _or_demo(model, experiment.model, named, missing)
+    wanted, about = experiment.model, experiment.data
+    pretrained = _or_demo(model, wanted.name, wanted.name or wanted.weights_dir, replaced, "model")
 
     def messages(name: str | None) -> Dataset:
         return data.load_dataset(
             name,
-            csv_dir,
             context_length=pretrained.config.context_length,
-            max_length=experiment.max_length,
-            label_column=experiment.label_column,
-            text_column=experiment.text_column,
-            balance=experiment.balance,
-            download=experiment.download,
+            max_length=about.max_length,
+            label_column=about.label_column,
+            text_column=about.text_column,
+            balance=about.balance,
+            download=about.download,
         )
 
     try:
-        dataset = _or_demo(messages, experiment.data, experiment.data is not None, missing)
+        dataset = _or_demo(messages, about.name, about.name, replaced, "data")
     except Unavailable:
         raise
     except InputError as error:
-        if missing:  # of the model: its limits, the shorter context above all, may be the reason
+        if "model" in replaced:  # its limits, the shorter context above all, may be the reason
             length = pretrained.config.context_length
             raise InputError(
-                f"{error} (the embedded demo model, which reads {length} tokens, stands in: {missing[0]})"
+                f"{error} (the embedded demo model, which reads {length} tokens, stands in: {replaced['model']})"
             ) from error
         raise
-    return Inputs(pretrained, dataset, tuple(missing))
+    return Inputs(pretrained, dataset, replaced)
 
 
-def _or_demo(find: Callable[[str | None], Found], name: str | None, named: bool, missing: list[str]) -> Found:
-    """``find(name)``, or the demo with the reason added to ``missing`` where the user named nothing."""
+def _or_demo(
+    find: Callable[[str | None], Found], name: str | None, named: object, replaced: dict[str, str], part: str
+) -> Found:
+    """``find(name)``, or the demo with the reason in ``replaced[part]`` where the user named nothing."""
     try:
         return find(name)
     except Unavailable as error:
         if named:
             raise
-        missing.append(str(error).rstrip("."))
+        replaced[part] = str(error).rstrip(".")
         return find("demo")

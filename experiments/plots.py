@@ -18,10 +18,12 @@ from matplotlib.transforms import Bbox, blended_transform_factory
 
 from headtohead.experiments.record import load_history, run_directory
 from headtohead.experiments.statistics import StrategySummary, Summary
-from headtohead.experiments.wording import LEVEL_WORDS, short_bytes, short_count, short_seconds
+from headtohead.experiments.wording import LEVEL_WORDS, NOT_LEARNED, short_bytes, short_count, short_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    Histories = dict[str, list[pd.DataFrame]]
 
 WIDTH = 5.6  # inches; at DPI pixels each this is twice the width at which the report shows a plot
 DPI = 200
@@ -63,8 +65,16 @@ class Plot:
 
 def draw_all(summary: Summary) -> list[Plot]:
     """Every plot that the experiment has data for, in the report's order."""
+    histories = _histories(summary)
     with matplotlib.rc_context(STYLE):
-        drawn = [draw(summary) for draw in (_against_parameters, _forest, _loss, _accuracy, _time, _memory)]
+        drawn = [
+            _against_parameters(summary),
+            _forest(summary),
+            _loss(summary, histories),
+            _accuracy(summary, histories),
+            _time(summary),
+            _memory(summary),
+        ]
     return [plot for plot in drawn if plot is not None]
 
 
@@ -267,7 +277,11 @@ def _forest(summary: Summary) -> Plot | None:
             continue
         _forest_row(axes, summary, line, height)
         axes.text(1.02, height, _accuracy_words(line), transform=beside, va="center", fontsize=9.5)
-    named = [(height, line.label) for height, line in enumerate(lines) if not isinstance(line, str)]
+    named = [
+        (height, f"{line.label} ✗" if line.learned is False else line.label)
+        for height, line in enumerate(lines)
+        if not isinstance(line, str)
+    ]
     axes.set_yticks([height for height, _ in named], [label for _, label in named])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -277,12 +291,13 @@ def _forest(summary: Summary) -> Plot | None:
             100 * (summary.best.test_accuracy or 0), color=SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1
         )
     axes.set_xlabel("test accuracy (%)")
-    filled = "Filled: not distinguishable from the best (dotted line) by the paired test. Hollow: below it beyond chance."
     caption = (
-        filled
+        "Filled: the best (dotted line) and those not shown to be below it. Hollow: below it beyond chance."
         if summary.comparisons
-        else "The dotted line is the highest value; no paired test could be made."
+        else "The dotted line is the highest value; no difference is claimed, for want of seeds or predictions."
     )
+    if summary.not_learned:
+        caption += f" ✗ {NOT_LEARNED}."
     return _finish(figure, "test_accuracy.png", "Test accuracy, every strategy", caption)
 
 
@@ -324,22 +339,24 @@ def _accuracy_words(row: StrategySummary) -> str:
 # --- curves ---------------------------------------------------------------------------------------------
 
 
-def _loss(summary: Summary) -> Plot | None:
+def _loss(summary: Summary, histories: "Histories") -> Plot | None:
     caption = (
         "Training solid, validation dash-dotted; epochs below, examples seen above."
         " The mean of a few batches, not the whole split."
     )
-    return _curves(summary, "loss.png", "Loss while training", "loss", caption)
+    return _curves(summary, histories, "loss.png", "Loss while training", "loss", caption)
 
 
-def _accuracy(summary: Summary) -> Plot | None:
+def _accuracy(summary: Summary, histories: "Histories") -> Plot | None:
     caption = "Training solid, validation dash-dotted, on a few batches after each epoch; the table has the full splits."
-    return _curves(summary, "accuracy.png", "Accuracy while training", "accuracy", caption)
+    return _curves(summary, histories, "accuracy.png", "Accuracy while training", "accuracy", caption)
 
 
-def _curves(summary: Summary, name: str, heading: str, measure: str, caption: str) -> Plot | None:
+def _curves(
+    summary: Summary, every: "Histories", name: str, heading: str, measure: str, caption: str
+) -> Plot | None:
     """Small multiples, one panel per strategy, sharing both axes, training and validation in each."""
-    histories = {row.label: found for row in summary.rows if (found := _histories(summary, row, measure))}
+    histories = {label: found for label, tables in every.items() if (found := _measuring(tables, measure))}
     if not histories:
         return None
     columns = 1 if len(histories) == 1 else 2
@@ -363,10 +380,22 @@ def _curves(summary: Summary, name: str, heading: str, measure: str, caption: st
     return _finish(figure, name, heading, caption + seeds)
 
 
-def _histories(summary: Summary, row: StrategySummary, measure: str) -> "list[pd.DataFrame]":
-    """The histories of a strategy's finished runs that measured ``measure`` at least once."""
-    found = [load_history(run_directory(summary.experiment.directory, run.run_id)) for run in row.runs]
-    return [table for table in found if table is not None and table[f"validation_{measure}"].notna().any()]
+def _histories(summary: Summary) -> "Histories":
+    """The histories of every strategy's finished runs, by label."""
+    directory = summary.experiment.directory
+    return {
+        row.label: [
+            table
+            for run in row.runs
+            if (table := load_history(run_directory(directory, run.run_id))) is not None
+        ]
+        for row in summary.rows
+    }
+
+
+def _measuring(tables: "list[pd.DataFrame]", measure: str) -> "list[pd.DataFrame]":
+    """Those that measured ``measure`` at least once."""
+    return [table for table in tables if table[f"validation_{measure}"].notna().any()]
 
 
 def _curve_panel(panel: Axes, label: str, tables: "list[pd.DataFrame]", measure: str) -> None:
@@ -389,7 +418,7 @@ def _curve_panel(panel: Axes, label: str, tables: "list[pd.DataFrame]", measure:
                    marker="." if len(mean) <= 6 else None, label="training" if split == "train" else split)  # fmt: skip
 
 
-def _curve_limits(panels: np.ndarray, histories: "dict[str, list[pd.DataFrame]]", measure: str) -> None:
+def _curve_limits(panels: np.ndarray, histories: "Histories", measure: str) -> None:
     """One scale for all panels; a curve far above the others leaves the frame, and its panel says how high it goes."""
     names = [f"train_{measure}", f"validation_{measure}"]
     last = max(float(table["epoch"].max()) for tables in histories.values() for table in tables)
@@ -416,9 +445,7 @@ def _curve_limits(panels: np.ndarray, histories: "dict[str, list[pd.DataFrame]]"
             )
 
 
-def _label_edges(
-    column: np.ndarray, histories: "dict[str, list[pd.DataFrame]]", columns: int, index: int
-) -> None:
+def _label_edges(column: np.ndarray, histories: "Histories", columns: int, index: int) -> None:
     """Epochs under the lowest panel of a column, examples seen above the first (above each, where they differ)."""
     tables = list(histories.values())[index::columns]
     column[len(tables) - 1].set_xlabel("epochs", fontsize=9.5)

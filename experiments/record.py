@@ -1,21 +1,23 @@
-"""What one run leaves behind (``record.json``), and reading a whole experiment's folder back."""
+"""What one run leaves behind: ``record.json`` and ``history.csv``, written whole and read back."""
 
 import json
 import math
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_text_atomic
+from headtohead.core.json_files import build, read_object
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)  # version 1 lacks what is None by default here
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
-EXPERIMENT_FILE = "experiment.json"
+TRACEBACK_FILE = "traceback.txt"
 HISTORY_COLUMNS = (
     "step", "epoch", "examples_seen", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy",
 )  # fmt: skip
@@ -43,6 +45,12 @@ class RunRecord:
     dataset: str | None = None
     dataset_sha256: str | None = None
     train_config: dict[str, Any] = field(default_factory=dict)
+    max_length: int | None = None  # tokens of a message, padding included
+    precision: str | None = None
+    code_hash: str | None = None  # of the strategy's file and the helpers that it imports
+    git_commit: str | None = None  # of the checkout; None where the code was in none
+    git_dirty: bool | None = None
+    launcher: str | None = None
     plan: dict[str, Any] = field(default_factory=dict)  # plan["words"]: list of sentences
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -67,12 +75,14 @@ class RunRecord:
     examples_seen: int | None = None
 
     setup_seconds: float | None = None
+    selection_seconds: float | None = None  # choosing settings on the training or validation messages
     prefix_seconds: float | None = None
     train_seconds: float | None = None
     eval_seconds: float | None = None
     total_seconds: float | None = None
     examples_per_second: float | None = None
     peak_memory_bytes: int | None = None
+    memory_above_model_bytes: int | None = None  # the peak less what the loaded model takes
     grouped: bool = False  # timed together with other seeds: never averaged with runs timed alone
 
     environment: dict[str, Any] = field(default_factory=dict)
@@ -81,25 +91,6 @@ class RunRecord:
     @property
     def ok(self) -> bool:
         return self.status == "ok"
-
-
-@dataclass(frozen=True)
-class LoadedExperiment:
-    """An experiment's folder, read.
-
-    ``description`` is experiment.json; ``records`` are those that exist, in the order of its ``run_ids``;
-    ``missing`` names the runs that have no record (not run, or interrupted).
-    """
-
-    directory: Path
-    description: dict[str, Any]
-    records: tuple[RunRecord, ...]
-    missing: tuple[str, ...]
-
-    @property
-    def demo_parts(self) -> list[str]:
-        """Which of ``model`` and ``dataset`` are the embedded demo."""
-        return [part for part in ("model", "dataset") if self.description.get(part, {}).get("is_demo")]
 
 
 def save_record(directory: Path, record: RunRecord) -> Path:
@@ -112,41 +103,21 @@ def save_record(directory: Path, record: RunRecord) -> Path:
 def load_record(directory: Path) -> RunRecord:
     """Read ``directory/record.json``.
 
-    Raises InputError for a file that is absent, not JSON, lacks a required field, or has fields unknown here.
+    Raises InputError for a file that is absent, no JSON, lacks a required field, has a field unknown here, or a value
+    of another type than its field.
     """
     path = directory / RECORD_FILE
     content = read_json(path)
-    known = {each.name: each for each in fields(RunRecord)}
     version = content.get("schema_version")
-    unknown = sorted(set(content) - set(known))
-    if unknown or version != SCHEMA_VERSION:
+    unknown = sorted(set(content) - {each.name for each in fields(RunRecord)})
+    if unknown or version not in READABLE:
         extra = f", unknown fields {', '.join(unknown)}" if unknown else ""
         raise InputError(
             f"{path} has schema version {version}{extra}; this headtohead reads version {SCHEMA_VERSION}: "
             "use the headtohead that wrote it, or run the experiment again with --force."
         )
-    required = [
-        name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING
-    ]
-    absent = [name for name in required if name not in content]
-    if absent:
-        raise InputError(f"{path} lacks {', '.join(absent)}; delete its folder and run the experiment again.")
-    return RunRecord(**content)
-
-
-def load_experiment(directory: Path) -> LoadedExperiment:
-    """Read experiment.json and the records it names; runs without a record are listed as missing."""
-    description = read_json(directory / EXPERIMENT_FILE)
-    if description.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"{directory / EXPERIMENT_FILE} has schema version {description.get('schema_version')}; this headtohead "
-            f"reads version {SCHEMA_VERSION}: use the headtohead that wrote it, or run the experiment again."
-        )
-    run_ids = description["run_ids"]
-    finished = [run_id for run_id in run_ids if (run_directory(directory, run_id) / RECORD_FILE).is_file()]
-    records = tuple(load_record(run_directory(directory, run_id)) for run_id in finished)
-    missing = tuple(run_id for run_id in run_ids if run_id not in set(finished))
-    return LoadedExperiment(directory, description, records, missing)
+    content["schema_version"] = SCHEMA_VERSION
+    return build(RunRecord, content, str(path), "delete its folder and run the experiment again.")
 
 
 def run_directory(directory: Path, run_id: str) -> Path:
@@ -161,30 +132,26 @@ def load_history(directory: Path) -> "pd.DataFrame | None":
     path = directory / HISTORY_FILE
     if not path.is_file():
         return None
-    history = pd.read_csv(path)
+    fix = "run the experiment again with --force."
+    try:
+        history = pd.read_csv(path)
+    except ValueError as problem:  # pandas' own errors and broken UTF-8 are ValueErrors, too
+        raise InputError(f"{path} cannot be read ({problem}); {fix}") from problem
     absent = [name for name in HISTORY_COLUMNS if name not in history.columns]
     if absent:
-        raise InputError(
-            f"{path} lacks the columns {', '.join(absent)}; run the experiment again with --force."
-        )
+        raise InputError(f"{path} lacks the columns {', '.join(absent)}; {fix}")
+    words = [name for name in HISTORY_COLUMNS if not pd.api.types.is_numeric_dtype(history[name])]
+    if words:
+        raise InputError(f"{path}: the column {words[0]} does not hold numbers alone; {fix}")
     return history if len(history) else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from ``path``; InputError naming the file where it is absent or is not one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path, "delete its folder and run again.")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; name the folder of an experiment that was run.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise InputError(
-            f"{path} is not readable JSON ({problem}); delete its folder and run again."
-        ) from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path} holds a {type(content).__name__}, not a JSON object; delete its folder and run again."
-        )
-    return content
 
 
 def to_json(content: Any) -> str:

@@ -1,10 +1,10 @@
-"""The report of an experiment: a pure function of its folder (experiment.json, the records, data/test.csv)."""
+"""The report of an experiment: a pure function of its summary, and so of its folder."""
 
 import base64
 import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from markupsafe import Markup, escape
 
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.experiments import wording
+from headtohead.experiments.columns import Cell, Column, Place, legend, shown_in, summary_frame
 from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
-from headtohead.experiments.record import load_experiment, to_json
-from headtohead.experiments.statistics import Spread, StrategySummary, Summary, summarise, summary_frame
-from headtohead.experiments.wording import UNKNOWN, short_bytes, short_seconds
+from headtohead.experiments.record import to_json
+from headtohead.experiments.statistics import StrategySummary, Summary
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,6 @@ class Failure:
     @property
     def first_line(self) -> str:
         return self.error.strip().splitlines()[0] if self.error.strip() else self.error
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: its number, and in smaller type the spread over the seeds or a sign."""
-
-    main: str
-    small: str = ""
-    leads: bool = False  # a test accuracy not distinguishable from the best
-
-    def __str__(self) -> str:
-        return f"{self.main} {self.small}".strip()
 
 
 @dataclass(frozen=True)
@@ -75,21 +63,20 @@ class Confusion:
         return self.counts[true][said] / total if total else 0.0
 
 
-def write_report(directory: Path) -> dict[str, Path]:
-    """Write plots/*.png, summary.csv, results.json, report.md and report.html into an experiment's folder.
+def write_report(summary: Summary) -> dict[str, Path]:
+    """Write plots/*.png, summary.csv, results.json, report.md and report.html into the experiment's folder.
 
     Returns the paths by name ("report.html", "plots/loss.png", ...). Each file is written whole or not at all.
-    Raises InputError where the folder is no experiment or holds records of another schema.
     """
-    summary = summarise(load_experiment(directory))
+    directory = summary.experiment.directory
     plots = draw_all(summary)
     for stale in set(PLOT_FILES) - {plot.name for plot in plots}:
         (directory / "plots" / stale).unlink(missing_ok=True)
     texts = {
         "summary.csv": summary_frame(summary).to_csv(index=False),
         "results.json": to_json([asdict(record) for record in summary.experiment.records]),
-        "report.md": render(summary, plots, "report.md.j2"),
-        "report.html": render(summary, plots, "report.html.j2"),
+        "report.md": render(summary, plots, "report.md"),
+        "report.html": render(summary, plots, "report.html"),
     }
     for plot in plots:
         write_bytes_atomic(directory / "plots" / plot.name, plot.png)
@@ -98,11 +85,11 @@ def write_report(directory: Path) -> dict[str, Path]:
     return {name: directory / name for name in [*texts, *(f"plots/{plot.name}" for plot in plots)]}
 
 
-def render(summary: Summary, plots: list[Plot], template: str) -> str:
+def render(summary: Summary, plots: list[Plot], place: Place) -> str:
     """The report as text; everything that comes from a record is escaped for HTML or for Markdown."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=template.endswith(".html.j2"),
+        autoescape=place == "report.html",
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -113,15 +100,13 @@ def render(summary: Summary, plots: list[Plot], template: str) -> str:
         "breakable": _breakable,
         "base64": _base64,
     }
-    return environment.get_template(template).render(_contents(summary, plots))
+    return environment.get_template(f"{place}.j2").render(_contents(summary, plots, place))
 
 
-def _contents(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
+def _contents(summary: Summary, plots: list[Plot], place: Place) -> dict[str, Any]:
     about = summary.experiment.description
-    groups = [
-        (family, [_line(summary, row) for row in summary.rows if row.family == family])
-        for family in summary.families
-    ]
+    columns = shown_in(place, summary)
+    groups = _lines(summary, place, columns)
     lines = [line for _, members in groups for line in members]
     return {
         "name": about["name"],
@@ -131,12 +116,11 @@ def _contents(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
         "answer": wording.answer(summary),
         "protocol": wording.protocol(summary),
         "certainty": wording.certainty(summary),
-        "headings": headings(summary),
+        "columns": columns,
         "groups": groups,
         "lines": lines,
         "show_families": len(summary.families) > 1,
-        "marks": _marks(summary),
-        "legend": _legend(summary),
+        "legend": _legend(summary, columns),
         "failures": [failure for line in lines for failure in line.failures],
         "confusions": [found for row in summary.finished if (found := _confusion(row))],
         "classes": about["dataset"]["label_names"],
@@ -149,19 +133,18 @@ def _contents(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
 # --- the comparison table -------------------------------------------------------------------------------
 
 
-def headings(summary: Summary) -> list[str]:
-    """The columns after the strategy's name; the prefix time only where some run has one."""
-    prefix = ["frozen prefix"] if _has_prefix(summary) else []
+def _lines(summary: Summary, place: Place, columns: Sequence[Column]) -> list[tuple[str, list[Line]]]:
+    """The table's lines by family."""
     return [
-        "test acc. %", f"{wording.LEVEL_WORDS} interval", "trained parameters", "% of all", "learning rate",
-        "train acc. %", "valid. acc. %", "F1 %", "train time", *prefix, "evaluation", "peak memory", "size on disk",
-    ]  # fmt: skip
+        (family, [_line(summary, row, place, columns) for row in summary.rows if row.family == family])
+        for family in summary.families
+    ]
 
 
-def _line(summary: Summary, row: StrategySummary) -> Line:
+def _line(summary: Summary, row: StrategySummary, place: Place, columns: Sequence[Column]) -> Line:
     return Line(
         label=row.label,
-        cells=_cells(summary, row) if row.runs else [],
+        cells=[column.cell(summary, row, place) for column in columns] if row.runs else [],
         failures=[Failure(run.label, run.seed, run.error or "no reason was recorded") for run in row.failed],
         missing_seeds=list(row.missing_seeds),
         warnings=row.collected("warnings"),
@@ -169,64 +152,12 @@ def _line(summary: Summary, row: StrategySummary) -> Line:
     )
 
 
-def _cells(summary: Summary, row: StrategySummary) -> list[Cell]:
-    leads = bool(summary.comparisons) and row.label in summary.leaders
-    prefix = ["prefix_seconds"] if _has_prefix(summary) else []
-    mark = "‡" if row.timed_in_groups else ""
-    memory = row.timing("peak_memory_bytes")
+def _legend(summary: Summary, columns: Sequence[Column]) -> list[str]:
     return [
-        replace(_spread_cell(row.spread("test_accuracy"), wording.percent), leads=leads),
-        Cell(wording.interval_words(row)),
-        Cell(wording.count(row.trainable_params)),
-        Cell(wording.share_words(row)),
-        Cell(wording.rate(row.learning_rate)),
-        *(
-            _spread_cell(row.spread(f"{split}_accuracy"), wording.percent)
-            for split in ("train", "validation")
-        ),
-        _spread_cell(row.spread("test_f1"), wording.percent),
-        *(
-            _spread_cell(row.timing(name), short_seconds, mark)
-            for name in ("train_seconds", *prefix, "eval_seconds")
-        ),
-        Cell(short_bytes(memory.mean), mark) if memory else Cell(UNKNOWN),
-        Cell(short_bytes(row.constant("classifier_bytes"))),
+        *legend(summary, columns),
+        "↑ higher is better, ↓ lower is better.",
+        "Times and memory are of this machine, and carry no mark: they were not repeated under control.",
     ]
-
-
-def _spread_cell(spread: Spread | None, written: Callable[[float], str], mark: str = "") -> Cell:
-    if spread is None:
-        return Cell(UNKNOWN)
-    around = f"± {written(spread.sd)} ({spread.n})" if spread.sd is not None else ""
-    return Cell(written(spread.mean), f"{around} {mark}".strip())
-
-
-def _has_prefix(summary: Summary) -> bool:
-    return any(run.prefix_seconds is not None for row in summary.rows for run in row.runs)
-
-
-def _marks(summary: Summary) -> dict[str, str]:
-    """The sign beside a leading test accuracy and what it says; empty where nothing may be marked."""
-    if not summary.comparisons:
-        return {}
-    if summary.clear_winner:
-        return {"sign": "★", "says": "better than every other strategy beyond chance"}
-    return {"sign": "≈", "says": "not distinguishable from the best"}
-
-
-def _legend(summary: Summary) -> list[str]:
-    sentences = []
-    if summary.comparisons:
-        marks = _marks(summary)
-        sentences.append(f"{marks['sign']} {marks['says']} (paired test, corrected for all pairs).")
-    if summary.several_seeds:
-        sentences.append("Mean ± standard deviation over the seeds (n runs).")
-    if any(row.timed_in_groups for row in summary.rows):
-        sentences.append("‡ Several seeds were timed together; not comparable with runs timed alone.")
-    sentences.append(
-        "Times and memory are of this machine, and carry no mark: they were not repeated under control."
-    )
-    return sentences
 
 
 # --- the rest -------------------------------------------------------------------------------------------

@@ -4,74 +4,55 @@ Each run is written whole or not at all, so an interruption or a crash loses at 
 same command continues where it stopped.
 """
 
-import csv
-import inspect
-import io
 import shutil
-import tempfile
 import time
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import filelock
-from rich.console import Console
 
-from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, Outcome, fit_group, groups
+from headtohead.core.device import resolve_device
+from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
 from headtohead.core.errors import InputError
-from headtohead.core.files import atomic_directory, write_bytes_atomic, write_text_atomic
-from headtohead.core.strategy import Method, Strategy, Variant
-from headtohead.core.training import History, row_loaders
-from headtohead.experiments import console as display
-from headtohead.experiments.environment import describe_environment, device_name, resolve_device
+from headtohead.core.files import write_bytes_atomic, write_text_atomic
+from headtohead.core.strategy import Strategy
+from headtohead.core.training import row_loaders
+from headtohead.experiments.environment import describe_environment
+from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
+from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
+from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
-from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.launchers.local import LocalLauncher
 from headtohead.experiments.record import (
-    EXPERIMENT_FILE,
-    HISTORY_COLUMNS,
-    HISTORY_FILE,
     RECORD_FILE,
     SCHEMA_VERSION,
     RunRecord,
     load_record,
     run_directory,
-    save_record,
     to_json,
 )
-from headtohead.experiments.spec import Experiment, check_name, run_id, safe_name
-from headtohead.experiments.wording import plural
+from headtohead.experiments.runs import Run, now, variant_facts
+from headtohead.experiments.spec import PRESET_RATES, EngineSettings, Experiment, check_name, safe_name
+from headtohead.experiments.statistics import Summary, summarise
+from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
 
-TRACEBACK_FILE = "traceback.txt"
 LOCK_FILE = ".lock"
+SCRATCH = ".scratch"  # below the experiment's folder; what a killed process left there goes with the next run
 
 
 @dataclass(frozen=True)
-class Result:
-    """How an experiment ended: ``failed`` counts its runs, earlier ones of the same experiment included."""
+class Agenda:
+    """Everything that is known before the first run.
 
-    directory: Path
-    failed: int
-    interrupted: bool = False
-
-
-@dataclass(frozen=True)
-class Run:
-    """One variant with one seed; ``finished`` is its record where it need not be run again."""
-
-    variant: Variant
-    seed: int
-    run_id: str
-    finished: RunRecord | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that is known before the first run."""
+    Attributes:
+        directory: the experiment's folder.
+        runs: in the order of the labels, then of the seeds.
+        estimate: what the runs that are left will take, roughly.
+    """
 
     experiment: Experiment
     directory: Path
@@ -79,43 +60,81 @@ class Plan:
     engine: Engine
     environment: dict[str, Any]
     runs: tuple[Run, ...]
+    estimate: Estimate
 
     @property
     def to_run(self) -> list[Run]:
         return [each for each in self.runs if each.finished is None]
 
+    @property
+    def command(self) -> str:
+        """The command that does the same again: what fell back to the demo is named in it."""
+        stand_ins = "".join(f" --{part} demo" for part in self.inputs.replaced)
+        return self.experiment.command + stand_ins
 
-def run(experiment: Experiment, console: Console) -> Result:
-    """Do the experiment's unfinished runs and write its report.
+
+def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
+    """Do the experiment's unfinished runs, write its report, and return what it says.
+
+    A run that fails is a row of the summary; KeyboardInterrupt is raised again after the report of what is finished.
 
     Raises:
         InputError: something that makes the whole experiment impossible; nothing is written then.
     """
+    watch = watch or Watcher()
     started = time.perf_counter()
-    variants = build_variants(experiment.strategies, experiment.settings, experiment.plugins)
-    options = _engine_options(experiment)
-    config = experiment.train_config()
-    with tempfile.TemporaryDirectory(prefix="headtohead-") as scratch:
-        inputs = find_inputs(experiment, Path(scratch))
-        for variant in variants:
-            if isinstance(variant.strategy, Strategy):
-                variant.strategy.check(inputs.pretrained.config)
-        row_loaders(
-            inputs.dataset, config.batch_size
-        )  # a batch that is too large fails here, not in every run
-        engine = Engine(inputs.pretrained, inputs.dataset, config, options)
-        name = experiment.name or safe_name(f"{inputs.dataset.name}-{inputs.pretrained.name}")
-        with _only_writer(experiment.results_dir / name) as directory:
-            plan = _plan(experiment, directory, inputs, variants, engine)
-            _announce(plan, console)
-            _remove_leftovers(directory)
-            _write_data(Path(scratch), directory / "data")
-            write_text_atomic(directory / EXPERIMENT_FILE, to_json(_description(plan, name)))
-            interrupted = _do_runs(plan, console)
-            return _finish(plan, console, interrupted, started)
+    agenda = plan(experiment)
+    with _only_writer(agenda.directory):
+        agenda = _without_finished(agenda)
+        watch.planned(agenda)
+        _write_description(agenda)
+        interrupted = _do_runs(agenda, watch)
+        summary = _report(agenda.directory, watch, time.perf_counter() - started)
+    if interrupted:
+        asked = {run.run_id for run in agenda.runs}
+        kept = sum(path.name in asked for path in (agenda.directory / "runs").iterdir())
+        watch.interrupted(kept, len(agenda.runs))
+        raise KeyboardInterrupt
+    return summary
 
 
-def report_again(results_dir: Path, name: str | None, console: Console) -> None:
+def plan(experiment: Experiment) -> Agenda:
+    """What an experiment would do; writes nothing.
+
+    Raises:
+        InputError: as :func:`compare`.
+    """
+    build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    config = experiment.training.train_config()
+    options = _engine_options(experiment.engine)
+    inputs = find_inputs(experiment)
+    settings = (*preset_rates(experiment, inputs), *experiment.settings)
+    variants = build_variants(experiment.strategies, settings, experiment.plugins)
+    for variant in variants:
+        if isinstance(variant.strategy, Strategy):
+            variant.strategy.check(inputs.pretrained.config)
+    row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
+    engine = Engine(inputs.pretrained, inputs.dataset, config, options)
+    seeds = choose_seeds(engine, variants, experiment.seeds)
+    runs = tuple(
+        Run(variant, seed, run_id(variant, seed, config, inputs.dataset, inputs.pretrained, options))
+        for variant in variants
+        for seed in seeds
+    )
+    environment = describe_environment(options.device)
+    directory = _directory(experiment, inputs)
+    estimate = estimate_runs(engine, runs)
+    return Agenda(experiment, directory, inputs, engine, environment, runs, estimate)
+
+
+def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
+    """The learning rates of the preset as settings of the strategies that are compared; a user's own come later."""
+    preset = experiment.preset or ("demo" if inputs.pretrained.is_demo else "book")
+    names = {label.partition("@")[0] for label in experiment.strategies}
+    return [f"{name}.learning_rate={rate}" for name, rate in PRESET_RATES[preset].items() if name in names]
+
+
+def report_again(results_dir: Path, name: str | None, watch: Watcher | None = None) -> Summary:
     """Write the report of an experiment that was run before.
 
     Raises:
@@ -130,36 +149,65 @@ def report_again(results_dir: Path, name: str | None, console: Console) -> None:
     check_name(name)
     if name not in existing:
         raise InputError(f"--report-only: {results_dir / name} holds no experiment; {listed}")
-    _report(results_dir / name, console, failed={}, seconds=None)
-
-
-def _engine_options(experiment: Experiment) -> EngineOptions:
-    allowed = REFERENCE if experiment.reference else ALL if experiment.cache else replace(ALL, cut=0)
-    return EngineOptions(
-        device=resolve_device(experiment.device),
-        precision=experiment.precision,
-        allowed=allowed,
-        cache_dir=experiment.cache_dir,
-        cache_budget=experiment.cache_budget,
-        compile=experiment.compile,
-        together=experiment.together,
-    )
+    return _report(results_dir / name, watch or Watcher(), None)
 
 
 # --- before the first run --------------------------------------------------------------------------------------
 
 
-def _plan(
-    experiment: Experiment, directory: Path, inputs: Inputs, variants: Sequence[Variant], engine: Engine
-) -> Plan:
-    runs = []
-    for variant in variants:
-        for seed in experiment.seeds:
-            identity = run_id(variant, seed, engine.config, inputs.dataset, inputs.pretrained, engine.options)
-            finished = None if experiment.force else _finished_record(run_directory(directory, identity))
-            runs.append(Run(variant, seed, identity, finished))
-    environment = describe_environment(engine.options.device)
-    return Plan(experiment, directory, inputs, engine, environment, tuple(runs))
+def _engine_options(settings: EngineSettings) -> EngineOptions:
+    allowed = REFERENCE if settings.reference else ALL if settings.cache else replace(ALL, cut=0)
+    return EngineOptions(
+        device=resolve_device(settings.device),
+        precision=settings.precision,
+        allowed=allowed,
+        cache_dir=settings.cache_dir,
+        cache_budget=settings.cache_budget,
+        compile=settings.compile,
+        together=settings.together,
+    )
+
+
+def _directory(experiment: Experiment, inputs: Inputs) -> Path:
+    """The experiment's folder; a folder of another model or data set is never shared.
+
+    Raises:
+        InputError: the user named a folder that holds another model or data set.
+    """
+    output = experiment.output
+    name = output.name or safe_name(f"{inputs.dataset.name}-{inputs.pretrained.name}")
+    directory = output.results_dir / name
+    other = _other_inputs(directory, inputs)
+    if other is None:
+        return directory
+    if output.name is not None:
+        raise InputError(f"--name {name}: that folder holds runs on {other}; choose another name")
+    hashes = inputs.dataset.sha256[:4] + inputs.pretrained.sha256[:4]
+    return output.results_dir / f"{name}-{hashes}"
+
+
+def _other_inputs(directory: Path, inputs: Inputs) -> str | None:
+    """What an existing experiment was run on, in words, where that is not ``inputs``; None where it may be shared."""
+    if not (directory / EXPERIMENT_FILE).is_file():
+        return None
+    about = read_description(directory)
+    for key, ours in (("dataset", inputs.dataset), ("model", inputs.pretrained)):
+        if about[key]["sha256"] != ours.sha256:
+            word = {"dataset": "other data", "model": "another model"}[key]
+            return f"{word} ({about[key]['name']}, {about[key]['source'].rstrip('.')})"
+    return None
+
+
+def _without_finished(agenda: Agenda) -> Agenda:
+    """The agenda with the records of what is finished, and the estimate of what is left."""
+    if agenda.experiment.output.force:
+        return agenda
+    runs = tuple(
+        replace(run, finished=_finished_record(run_directory(agenda.directory, run.run_id)))
+        for run in agenda.runs
+    )
+    left = [run for run in runs if run.finished is None]
+    return replace(agenda, runs=runs, estimate=estimate_runs(agenda.engine, left))
 
 
 def _finished_record(directory: Path) -> RunRecord | None:
@@ -170,56 +218,8 @@ def _finished_record(directory: Path) -> RunRecord | None:
     return record if record.ok else None
 
 
-def _announce(plan: Plan, console: Console) -> None:
-    inputs = plan.inputs
-    if inputs.demo_parts:
-        display.print_demo(console, inputs.demo_parts, inputs.missing)
-    left, total = len(plan.to_run), len(plan.runs)
-    finished = f", {total - left} finished already and not run again" if left < total else ""
-    dataset, config = inputs.dataset, plan.engine.config
-    splits = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,} messages"
-    facts = {
-        "model": f"{inputs.pretrained.name} ({inputs.pretrained.source})",
-        "data": f"{dataset.name} ({dataset.source})",
-        "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
-        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
-        f"{dataset.max_length} tokens, classified at the {config.position.replace('_', ' ')} token",
-        "device": device_name(plan.engine.options.device),
-        "seeds": ", ".join(map(str, plan.experiment.seeds)),
-        "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
-        "results": str(plan.directory),
-    }
-    display.print_plan(console, facts, _plan_rows(plan))
-
-
-def _plan_rows(plan: Plan) -> list[display.PlanRow]:
-    by_label: dict[str, list[Run]] = {}
-    for each in plan.runs:
-        by_label.setdefault(each.variant.label, []).append(each)
-    return [_plan_row(plan.engine, runs) for runs in by_label.values()]
-
-
-def _plan_row(engine: Engine, runs: Sequence[Run]) -> display.PlanRow:
-    variant = runs[0].variant
-    row = display.PlanRow(
-        label=variant.label,
-        trains=variant.strategy.describe(),
-        learning_rate=_learning_rate(variant.strategy),
-        to_run=sum(each.finished is None for each in runs),
-        of=len(runs),
-    )
-    known = next((each.finished for each in runs if each.finished), None)
-    if known is not None:
-        return replace(row, trainable=known.trainable_params, total=known.total_params)
-    try:
-        seen = engine.inspect(variant)
-    except Exception as error:  # noqa: BLE001 - shown here; its runs will fail with the same error and be recorded so
-        return replace(row, trouble=f"will fail: {_one_line(error)}")
-    return replace(row, trainable=seen.trainable_params, total=seen.total_params, how=tuple(seen.words))
-
-
 @contextmanager
-def _only_writer(directory: Path) -> Iterator[Path]:
+def _only_writer(directory: Path) -> Iterator[None]:
     """Make the experiment's folder and hold its lock, which the system drops when the process ends in any way."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -234,34 +234,32 @@ def _only_writer(directory: Path) -> Iterator[Path]:
             f"{directory} cannot be written ({error.strerror or error}); choose another --results-dir"
         ) from error
     try:
-        yield directory
+        yield
     finally:
         lock.release()
 
 
-def _remove_leftovers(directory: Path) -> None:
-    """Delete what runs left half-done that were killed or failed; the lock says that nobody else writes here."""
-    for leftover in (directory / "runs").glob(".*"):
-        shutil.rmtree(leftover)
+def _write_description(agenda: Agenda) -> None:
+    """data/*.csv and experiment.json."""
+    for name, content in agenda.inputs.dataset.csv.items():
+        write_bytes_atomic(agenda.directory / "data" / f"{name}.csv", content)
+    write_text_atomic(agenda.directory / EXPERIMENT_FILE, to_json(_description(agenda)))
 
 
-def _write_data(source: Path, target: Path) -> None:
-    for path in sorted(source.glob("*.csv")):
-        write_bytes_atomic(target / path.name, path.read_bytes())
-
-
-def _description(plan: Plan, name: str) -> dict[str, Any]:
-    """The content of experiment.json."""
-    pretrained, dataset = plan.inputs.pretrained, plan.inputs.dataset
-    variants = {each.variant.label: each.variant for each in plan.runs}
+def _description(agenda: Agenda) -> dict[str, Any]:
+    """The content of experiment.json: the latest command, and the model and the data of all runs here."""
+    pretrained, dataset = agenda.inputs.pretrained, agenda.inputs.dataset
+    variants = {each.variant.label: each.variant for each in agenda.runs}
     return {
         "schema_version": SCHEMA_VERSION,
-        "name": name,
-        "command": plan.experiment.command,
-        "created_at": _now(),
-        "strategies": [_variant_facts(variant) for variant in variants.values()],
-        "seeds": list(plan.experiment.seeds),
-        "run_ids": [each.run_id for each in plan.runs],
+        "name": agenda.directory.name,
+        "command": agenda.command,
+        "only": agenda.experiment.output.only,
+        "created_at": now(),
+        "strategies": [variant_facts(variant) for variant in variants.values()],
+        "seeds": sorted({run.seed for run in agenda.runs}),
+        "run_ids": [run.run_id for run in agenda.runs],
+        "runs": {run.run_id: {"label": run.variant.label, "seed": run.seed} for run in agenda.runs},
         "model": {
             "name": pretrained.name,
             "source": pretrained.source,
@@ -274,176 +272,68 @@ def _description(plan: Plan, name: str) -> dict[str, Any]:
             "source": dataset.source,
             "sha256": dataset.sha256,
             "label_names": list(dataset.label_names),
-            "rows": {
-                "train": len(dataset.train),
-                "validation": len(dataset.validation),
-                "test": len(dataset.test),
-            },
+            "rows": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
             "max_length": dataset.max_length,
             "is_demo": dataset.is_demo,
             "test_texts_seen_in_train": dataset.test_texts_seen_in_train,
         },
-        "train_config": asdict(plan.engine.config),
-        "environment": plan.environment,
+        "train_config": asdict(agenda.engine.config),
+        "max_length": dataset.max_length,
+        "precision": agenda.engine.options.precision,
+        "environment": agenda.environment,
     }
-
-
-def _variant_facts(variant: Variant) -> dict[str, Any]:
-    strategy = variant.strategy
-    return {
-        "strategy": variant.name,
-        "label": variant.label,
-        "description": inspect.getdoc(type(strategy)) or "",
-        "family": strategy.family,
-        "learning_rate": _learning_rate(strategy),
-        "hyperparameters": asdict(strategy),
-    }
-
-
-def _learning_rate(strategy: Method) -> float | None:
-    return strategy.learning_rate if isinstance(strategy, Strategy) else None
 
 
 # --- the runs --------------------------------------------------------------------------------------------------
 
 
-def _do_runs(plan: Plan, console: Console) -> bool:
+def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     """Do what is left to do; True if the user interrupted it."""
-    if not plan.to_run:
-        console.print("Nothing to train: every run of this experiment is finished.")
-        return False
-    jobs = {_job(plan, each): each for each in plan.to_run}
-    with display.run_progress(console, len(jobs)) as progress:
-        try:
-            for group in groups(plan.engine, list(jobs)):
-                progress.begin([f"{job.variant.label}, seed {job.seed}" for job in group])
-                for job, outcome in fit_group(plan.engine, group, progress.step):
-                    progress.end(_publish(plan, jobs[job], job, outcome))
-                progress.drop_current()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            _remove_leftovers(plan.directory)
+    scratch = agenda.directory / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
+    launcher = LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
+    groups = launcher.groups(agenda.to_run)
+    watch.launching(agenda, groups)
+    try:
+        for run, folder in launcher.launch(groups, watch):
+            watch.finished(_publish(run_directory(agenda.directory, run.run_id), folder))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return False
 
 
-def _job(plan: Plan, each: Run) -> Job:
-    """The run as the engine does it; its classifier waits in a hidden folder until the run is complete."""
-    directory = run_directory(plan.directory, each.run_id)
-    return Job(each.variant, each.seed, directory.with_name(f".{each.run_id}.classifier"))
+def _publish(place: Path, folder: Path) -> RunRecord:
+    """Give a finished run's folder its place, from which an older one of the same run is taken."""
+    place.parent.mkdir(exist_ok=True)
+    if place.exists():
+        shutil.rmtree(place)
+    folder.rename(place)
+    return load_record(place)
 
 
-def _publish(plan: Plan, each: Run, job: Job, outcome: Outcome | Exception) -> RunRecord:
-    """Write a run's folder, which appears when it is complete; an error becomes a failed record."""
-    with atomic_directory(run_directory(plan.directory, each.run_id)) as folder:
-        if isinstance(outcome, Outcome):
-            record = _ok_record(plan, each, outcome)
-            _write_history(folder, outcome.history)
-            if outcome.classifier_bytes is not None:
-                job.directory.rename(folder / "classifier")
-        else:
-            write_text_atomic(folder / TRACEBACK_FILE, "".join(traceback.format_exception(outcome)))
-            record = RunRecord(**_run_facts(plan, each), status="failed", error=_one_line(outcome))
-        save_record(folder, record)
-    return record
-
-
-def _ok_record(plan: Plan, each: Run, outcome: Outcome) -> RunRecord:
-    test, history = outcome.test, outcome.history
-    trainable, total = outcome.trainable_params, outcome.total_params
-    n_classes = len(plan.inputs.dataset.label_names)
-    return RunRecord(
-        **_run_facts(plan, each),
-        status="ok",
-        plan=outcome.plan,
-        warnings=outcome.warnings,
-        trainable_params=trainable,
-        total_params=total,
-        trainable_percent=100 * trainable / total if total else None,
-        classifier_bytes=outcome.classifier_bytes,
-        train_accuracy=outcome.train.accuracy,
-        validation_accuracy=outcome.validation.accuracy,
-        test_accuracy=test.accuracy,
-        test_loss=test.loss,
-        **prediction_metrics(test.labels.tolist(), test.logits.argmax(dim=-1).tolist(), n_classes),
-        epochs=plan.engine.config.epochs if history.steps else None,
-        steps=history.steps,
-        examples_seen=history.examples_seen,
-        setup_seconds=outcome.setup_seconds,
-        prefix_seconds=outcome.prefix_seconds,
-        train_seconds=outcome.train_seconds,
-        eval_seconds=outcome.eval_seconds,
-        total_seconds=outcome.total_seconds,
-        examples_per_second=history.examples_seen / outcome.train_seconds if outcome.train_seconds else None,
-        peak_memory_bytes=outcome.peak_memory_bytes,
-        grouped=outcome.grouped,
-    )
-
-
-def _run_facts(plan: Plan, each: Run) -> dict[str, Any]:
-    """What a record says of its run whether it ended well or not."""
-    facts = _variant_facts(each.variant)
-    del facts["learning_rate"]  # it is one of the hyperparameters
+def _shared_facts(agenda: Agenda) -> dict[str, Any]:
+    """What every record says of the experiment."""
+    pretrained, dataset = agenda.inputs.pretrained, agenda.inputs.dataset
     return {
-        **facts,
-        "run_id": each.run_id,
-        "seed": each.seed,
-        "model": plan.inputs.pretrained.name,
-        "model_sha256": plan.inputs.pretrained.sha256,
-        "dataset": plan.inputs.dataset.name,
-        "dataset_sha256": plan.inputs.dataset.sha256,
-        "train_config": asdict(plan.engine.config),
-        "environment": plan.environment,
-        "created_at": _now(),
+        "model": pretrained.name,
+        "model_sha256": pretrained.sha256,
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.sha256,
+        "train_config": asdict(agenda.engine.config),
+        "max_length": dataset.max_length,
+        "precision": agenda.engine.options.precision,
+        "environment": agenda.environment,
+        "launcher": "local",
+        **git_state(),
     }
 
 
-def _write_history(folder: Path, history: History) -> None:
-    """history.csv, one line per measurement; what was not measured stays empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
-    for row in history.rows:
-        values = (getattr(row, name) for name in HISTORY_COLUMNS)
-        writer.writerow("" if value is None else value for value in values)
-    write_text_atomic(folder / HISTORY_FILE, text.getvalue())
-
-
-def _one_line(error: BaseException) -> str:
-    """An exception's type and message on one line, at most 300 characters; the traceback file has all of it."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-# --- after the last run ----------------------------------------------------------------------------------------
-
-
-def _finish(plan: Plan, console: Console, interrupted: bool, started: float) -> Result:
-    """Write and show the report of what is finished, and say what is not."""
-    records = [
-        load_record(folder)
-        for folder in (run_directory(plan.directory, each.run_id) for each in plan.runs)
-        if (folder / RECORD_FILE).is_file()
-    ]
-    failed = {
-        f"{record.label}, seed {record.seed}": run_directory(plan.directory, record.run_id) / TRACEBACK_FILE
-        for record in records
-        if not record.ok
-    }
-    if records:
-        _report(plan.directory, console, failed, time.perf_counter() - started)
-    if interrupted:
-        kept = f"{len(records)} of {len(plan.runs)} runs are finished and kept"
-        console.print(f"Interrupted: {kept}; the same command continues.", style="bold yellow")
-    return Result(plan.directory, len(failed), interrupted)
-
-
-def _report(directory: Path, console: Console, failed: dict[str, Path], seconds: float | None) -> None:
+def _report(directory: Path, watch: Watcher, seconds: float | None) -> Summary:
     from headtohead.experiments.report import write_report
 
-    paths = write_report(directory)
-    display.print_end(console, directory, paths, failed, seconds)
+    summary = summarise(load_experiment(directory))
+    if summary.experiment.records:
+        watch.reported(summary, write_report(summary), seconds)
+    return summary

@@ -1,149 +1,318 @@
-"""What to run: the flags of run_all.py as one checked, frozen value, and the identity of each run.
+"""What to run, as one checked, frozen value: an Experiment with a section for each concern.
 
-Imports nothing heavy, so that a mistake in a flag is answered at once.
+Every setting is declared once, here, with its flag (:mod:`headtohead.experiments.flags`). Imports nothing heavy,
+so that a mistake in a flag is answered at once.
 """
 
-import hashlib
-import json
 import re
-import shlex
-from argparse import Namespace
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from headtohead.core.config import CONFIGS
+from headtohead.core.config import CONFIGS, DEMO_MODEL
 from headtohead.core.errors import InputError
-from headtohead.core.files import sha256_of
-from headtohead.strategies import DEFAULT, did_you_mean, plugin_name, split_labels
+from headtohead.experiments.flags import (
+    check_count,
+    flag,
+    flags_of,
+    read_count,
+    read_path,
+    read_section,
+    read_size,
+)
+from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
-    from headtohead.core.data import Dataset
-    from headtohead.core.engine import EngineOptions
-    from headtohead.core.strategy import Variant
     from headtohead.core.training import TrainConfig
-    from headtohead.core.weights import Pretrained
 
 Position = Literal["last", "last_real"]
 Precision = Literal["fp32", "tf32", "bf16"]
-# The chapter's protocol; a flag that is given overrides its one value.
-PRESETS: dict[str, dict[str, Any]] = {
-    "book": {"seeds": "123", "epochs": 5, "batch_size": 8, "position": "last", "balance": True},
+DEFAULT_SEED = 123
+FEW_SEEDS = (123, 124, 125)  # as many as it takes to see how much the seed matters
+# A preset is a set of flags; one that is given on the command line overrides its one value.
+_CHAPTER = {"epochs": 5, "batch_size": 8, "position": "last"}
+PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
+# Learning rates that a preset gives strategies; the book's are far too small for so small a model as the demo's.
+# Chosen on validation messages of both data sets while the demo model was made (core/demo/README.md).
+PRESET_RATES: dict[str, dict[str, float]] = {
+    "book": {},
+    "demo": {"head": 5e-3, "last_block": 5e-4, "all_layers": 2e-4, "lora": 1e-3, "from_scratch": 2e-4},
 }
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?|mps")
 _LARGEST_SEED = 2**63 - 1
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
+)  # no file names on Windows
+
+
+# --- the sections ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Which pretrained weights; ``name`` is None where the user named none, which then falls back to the demo."""
+
+    name: str | None = flag(
+        None, "--model", "124M, 355M, 774M, 1558M or demo (default: 124M, else demo)", "NAME"
+    )
+    weights_dir: Path | None = flag(
+        None,
+        "--weights-dir",
+        "folder with OpenAI's checkpoint: DIR/124M/{hparams.json,model.ckpt.*} or DIR itself",
+        "DIR",
+        read_path,
+    )
+
+    def __post_init__(self) -> None:
+        if self.name is not None and self.name not in CONFIGS:
+            raise InputError(f"--model {self.name}: no such model; {did_you_mean(self.name, CONFIGS)}")
+        if self.name == DEMO_MODEL and self.weights_dir is not None:
+            raise InputError(f"--model demo has its own weights; leave out --weights-dir {self.weights_dir}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which labelled texts, and how they are taken; ``name`` is "sms_spam", "demo", a file, or None as above."""
+
+    name: str | None = flag(
+        None,
+        "--data",
+        "sms_spam, demo, or a file: SMSSpamCollection, UCI's zip, any CSV or TSV with a label and a text column "
+        "(default: sms_spam, else demo)",
+        "WHAT",
+        lambda text, name: str(read_path(text, name)),
+    )
+    label_column: str | None = flag(None, "--label-column", "the label's column in --data FILE", "NAME")
+    text_column: str | None = flag(None, "--text-column", "the text's column in --data FILE", "NAME")
+    balance: bool = flag(
+        True,
+        "--no-balance",
+        "keep all rows instead of as many of every class as the rarest has",
+        off=True,
+    )
+    max_length: int | None = flag(
+        None,
+        "--max-length",
+        "tokens kept of a message (book: the longest training message)",
+        "N",
+        read_count,
+    )
+    download: bool = flag(True, "--offline", "do not try to download anything", off=True)
+
+    def __post_init__(self) -> None:
+        if self.max_length is not None:
+            check_count("--max-length", self.max_length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The protocol; the defaults are the book's."""
+
+    epochs: int = flag(5, "--epochs", "passes over the training messages (book: 5)", "N", read_count)
+    batch_size: int = flag(8, "--batch-size", "messages per step (book: 8)", "N", read_count)
+    position: Position = flag(
+        "last",
+        "--position",
+        "token whose logits classify: last (book, padding included) or last_real (before the padding)",
+        "WHERE",
+    )
+
+    def __post_init__(self) -> None:
+        check_count("--epochs", self.epochs)
+        check_count("--batch-size", self.batch_size)
+        if self.position not in get_args(Position):
+            raise InputError(f"--position {self.position}: {did_you_mean(self.position, get_args(Position))}")
+
+    def train_config(self) -> "TrainConfig":
+        """The same for the training loop."""
+        from headtohead.core.training import TrainConfig
+
+        return TrainConfig(epochs=self.epochs, batch_size=self.batch_size, position=self.position)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Where and how to compute."""
+
+    device: str = flag("auto", "--device", "auto, cpu, cuda, cuda:N or mps (default: auto)", "NAME")
+    precision: Precision = flag(
+        "fp32",
+        "--precision",
+        "fp32 (default; the only one that claims the book's numbers), tf32 or bf16",
+        "NAME",
+    )
+    reference: bool = flag(False, "--reference", "compute everything the plain, slow way")
+    cache: bool = flag(
+        True,
+        "--no-cache",
+        "compute the frozen blocks again at every step instead of once per message",
+        off=True,
+    )
+    cache_dir: Path | None = flag(
+        None,
+        "--cache-dir",
+        "keep what the frozen blocks computed there, so that tomorrow's run starts training at once",
+        "DIR",
+        read_path,
+    )
+    cache_budget: int | None = flag(
+        None,
+        "--cache-budget",
+        "memory for it, such as 500MB; beyond it a memory-mapped file is used (default: half of what is free)",
+        "SIZE",
+        read_size,
+    )
+    compile: bool = flag(
+        False,
+        "--compile",
+        "compile what is left with torch.compile: seconds to minutes at the start, a few percent per step",
+    )
+    together: bool = flag(
+        True,
+        "--one-at-a-time",
+        "never run several seeds at once; their times are then those of runs alone",
+        off=True,
+    )
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise InputError(
+                f"--precision {self.precision}: {did_you_mean(self.precision, get_args(Precision))}"
+            )
+        if not _DEVICE.fullmatch(self.device):
+            raise InputError(
+                f"--device {self.device}: no such device; use auto, cpu, cuda, cuda:N (cuda:0) or mps"
+            )
+        self._check_switches()
+        if self.cache_dir is not None:
+            check_folder("--cache-dir", self.cache_dir)
+
+    def _check_switches(self) -> None:
+        """Refuse what contradicts each other instead of ignoring half of it."""
+        keeps = {
+            f"--cache-dir {self.cache_dir}": self.cache_dir,
+            f"--cache-budget {self.cache_budget}": self.cache_budget,
+        }
+        for words, value in keeps.items():
+            if value is not None and not self.cache:
+                raise InputError(f"--no-cache keeps nothing; leave out either it or {words}")
+            if value is not None and self.reference:
+                raise InputError(f"--reference keeps nothing; leave out either it or {words}")
+        if self.reference and self.compile:
+            raise InputError("--reference computes the plain way; leave out either it or --compile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """Where results go and what is done with those that are there."""
+
+    results_dir: Path = flag(Path("results"), "--results-dir", "(default: results)", "DIR", read_path)
+    name: str | None = flag(
+        None, "--name", "the experiment's folder (default: DATA-MODEL)", "NAME", lambda text, name: text
+    )
+    force: bool = flag(False, "--force", "do finished runs again, too")
+    only: bool = flag(
+        False,
+        "--only",
+        "report this command's runs alone, not all that the folder holds of the same protocol",
+    )
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            check_name(self.name)
+        check_folder("--results-dir", self.results_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A set of runs: every strategy label with every seed, on one model and one data set.
 
-    ``model`` and ``data`` are None where the user named none; they then fall back to the embedded demo if the
-    real ones can be neither found nor downloaded.
-
     Raises:
         InputError: a value that cannot be run; one sentence that names the flag.
     """
 
-    strategies: tuple[str, ...] = DEFAULT  # labels such as "lora@r=4"
-    settings: tuple[str, ...] = ()  # "lora.learning_rate=5e-5"
-    plugins: tuple[Path, ...] = ()
-    model: str | None = None
-    weights_dir: Path | None = None
-    data: str | None = None  # "sms_spam", "demo" or a file
-    label_column: str | None = None
-    text_column: str | None = None
-    balance: bool = True
-    max_length: int | None = None  # tokens; None: that of the longest training message
-    seeds: tuple[int, ...] = (123,)
-    epochs: int = 5
-    batch_size: int = 8
-    position: Position = "last"
-    device: str = "auto"
-    precision: Precision = "fp32"
-    reference: bool = False
-    cache: bool = True  # hidden states of frozen stages are kept and not computed again
-    cache_dir: Path | None = None  # for later processes, too
-    cache_budget: int | None = None  # bytes in memory; None: half of what is available
-    compile: bool = False  # the engine's blocks go through torch.compile
-    together: bool = True  # several seeds at once where that is exact
-    results_dir: Path = Path("results")
-    name: str | None = None  # the experiment's folder; None: <dataset>-<model>
-    force: bool = False
-    download: bool = True
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        for flag in ("epochs", "batch_size", "max_length"):
-            value = getattr(self, flag)
-            if value is not None and value < 1:
-                raise InputError(f"--{flag.replace('_', '-')} {value}: must be 1 or more")
-        if self.model is not None and self.model not in CONFIGS:
-            raise InputError(f"--model {self.model}: no such model; {did_you_mean(self.model, CONFIGS)}")
-        if self.model == "demo" and self.weights_dir is not None:
-            raise InputError(f"--model demo has its own weights; leave out --weights-dir {self.weights_dir}")
-        if self.position not in get_args(Position):
-            raise InputError(f"--position {self.position}: {did_you_mean(self.position, get_args(Position))}")
-        if self.precision not in get_args(Precision):
-            raise InputError(
-                f"--precision {self.precision}: {did_you_mean(self.precision, get_args(Precision))}"
-            )
-        if not self.cache and self.cache_dir is not None:
-            raise InputError(f"--no-cache keeps nothing; leave out either it or --cache-dir {self.cache_dir}")
-        if not _DEVICE.fullmatch(self.device):
-            raise InputError(
-                f"--device {self.device}: no such device; use auto, cpu, cuda, cuda:N (cuda:0) or mps"
-            )
-        if self.name is not None:
-            check_name(self.name)
-
-    def train_config(self) -> "TrainConfig":
-        """The protocol's settings for the training loop."""
-        from headtohead.core.training import TrainConfig
-
-        return TrainConfig(epochs=self.epochs, batch_size=self.batch_size, position=self.position)
-
-
-def from_arguments(arguments: Namespace, argv: Sequence[str]) -> Experiment:
-    """The experiment that parsed flags ask for; ``argv`` is recorded as the command.
-
-    Raises:
-        InputError: as :class:`Experiment`, :func:`parse_seeds` and :func:`strategy_labels`.
-    """
-    preset = choose_preset(arguments.preset)
-    chosen = {key: value for key, value in vars(arguments).items() if value is not None}
-    values = {**preset, **chosen}
-    plugins = tuple(Path(path) for path in values.get("plugin", ()))
-    return Experiment(
-        strategies=strategy_labels(values.get("strategies"), plugins),
-        settings=tuple(values.get("set", ())),
-        plugins=plugins,
-        model=values.get("model"),
-        weights_dir=values.get("weights_dir"),
-        data=values.get("data"),
-        label_column=values.get("label_column"),
-        text_column=values.get("text_column"),
-        balance=values["balance"],
-        max_length=values.get("max_length"),
-        seeds=parse_seeds(values["seeds"]),
-        epochs=values["epochs"],
-        batch_size=values["batch_size"],
-        position=values["position"],
-        device=values["device"],
-        precision=values["precision"],
-        reference=values["reference"],
-        cache=values["cache"],
-        cache_dir=values.get("cache_dir"),
-        cache_budget=parse_size(values["cache_budget"]) if "cache_budget" in values else None,
-        compile=values["compile"],
-        together=values["together"],
-        results_dir=values["results_dir"],
-        name=values.get("name"),
-        force=values["force"],
-        download=not values["offline"],
-        command=shlex.join(["python", "run_all.py", *argv]),
+    strategies: tuple[str, ...] = flag(
+        DEFAULT,
+        "--strategies",
+        "strategies separated by commas; NAME@FIELD=VALUE+FIELD=VALUE sets hyperparameters; a family's name or "
+        f"all stand for their members (default: {','.join(DEFAULT)})",
+        "LIST",
     )
+    settings: tuple[str, ...] = flag(
+        (),
+        "--set",
+        "a hyperparameter of every variant of a strategy; may be repeated",
+        "NAME.FIELD=VALUE",
+        repeated=True,
+    )
+    plugins: tuple[Path, ...] = flag(
+        (),
+        "--plugin",
+        "a strategy file from anywhere; the strategy is named like the file; may be repeated",
+        "FILE",
+        read_path,
+        repeated=True,
+    )
+    seeds: tuple[int, ...] | None = flag(
+        None,
+        "--seeds",
+        f"seeds separated by commas (default: {','.join(map(str, FEW_SEEDS))} where that takes minutes, "
+        f"else {DEFAULT_SEED})",
+        "LIST",
+        lambda text, name: parse_seeds(text),
+    )
+    preset: str | None = flag(
+        None,
+        "--preset",
+        f"protocol to start from: {', '.join(PRESETS)} (default: demo with the demo model, else book)",
+        "NAME",
+    )
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+    command: str = ""  # as it was typed, for the report
+
+    TITLES: ClassVar[dict[str, str]] = {
+        "model": "model",
+        "data": "data",
+        "training": "protocol (defaults: the preset's)",
+        "engine": "device and speed (what is left out changes no number)",
+        "output": "results",
+    }
+
+    @classmethod
+    def sections(cls) -> dict[str, type]:
+        """Name -> dataclass of every section, in the order of --help."""
+        kinds = {each.name: each.default_factory for each in fields(cls)}
+        return {name: kinds[name] for name in cls.TITLES}  # type: ignore[misc]  # a class is its own factory
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], command: str = "") -> "Experiment":
+        """The experiment of some flags by key ("weights_dir"), as texts or as values; a preset fills the others.
+
+        Raises:
+            InputError: an unknown key, or a value that cannot be run.
+        """
+        values = {**choose_preset(given.get("preset", "book")), **given}
+        unknown = sorted(set(values) - set(cls.keys()))
+        if unknown:
+            raise InputError(f"there is no setting {unknown[0]!r}; {did_you_mean(unknown[0], cls.keys())}")
+        sections = {name: kind(**read_section(kind, values)) for name, kind in cls.sections().items()}
+        own = read_section(cls, values)
+        own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
+        return cls(**own, **sections, command=command)
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The key of every flag."""
+        return [each.key for section in (cls, *cls.sections().values()) for _, each in flags_of(section)]
+
+
+# --- checks and readers ------------------------------------------------------------------------------------
 
 
 def choose_preset(name: str) -> dict[str, Any]:
@@ -158,7 +327,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for item in text.split(","):
         word = item.strip()
-        if not (word.isascii() and word.isdigit()) or int(word) > _LARGEST_SEED:
+        if not (word.isascii() and word.isdigit()) or len(word) > 19 or int(word) > _LARGEST_SEED:
             raise InputError(
                 f"--seeds {text}: {word!r} is not a whole number from 0 to 2^63 - 1, as in --seeds 123,124"
             )
@@ -168,16 +337,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def parse_size(text: str) -> int:
-    """``"100MB"`` -> 100,000,000 bytes; units B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
-    if match is None or (match[3] and not match[2]):
-        raise InputError(f"--cache-budget {text}: not a size; write a number and a unit, as in 500MB or 2GB")
-    base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** " KMGT".index(match[2] or " "))
-
-
-def strategy_labels(text: str | None, plugins: Sequence[Path] = ()) -> tuple[str, ...]:
+def strategy_labels(given: str | Sequence[str] | None, plugins: Sequence[Path] = ()) -> tuple[str, ...]:
     """The labels to run: those named (the chapter's by default), then every plugin not named among them.
 
     Raises:
@@ -189,9 +349,21 @@ def strategy_labels(text: str | None, plugins: Sequence[Path] = ()) -> tuple[str
             raise InputError(
                 f"--plugin: two files are named {name}.py; rename one, its name is the strategy's name"
             )
-    labels = list(DEFAULT) if text is None else split_labels(text)
+    text = given if given is None or isinstance(given, str) else ",".join(given)
+    labels = list(DEFAULT) if text is None else expand_families(split_labels(text))
     named = {label.partition("@")[0] for label in labels}
     return (*labels, *(name for name in names if name not in named))
+
+
+def expand_families(labels: Sequence[str]) -> list[str]:
+    """Labels in which ``all`` and the name of a family stand for every strategy, or every one of that family."""
+    from headtohead.strategies._catalogue import by_family, read_catalogue
+
+    if set(labels) <= set(discover()):
+        return list(labels)  # no family among them
+    members = {name: [each.name for each in group] for name, group in by_family(read_catalogue()).items()}
+    members["all"] = [name for group in members.values() for name in group]
+    return list(dict.fromkeys(name for label in labels for name in members.get(label, [label])))
 
 
 def check_name(name: str) -> None:
@@ -201,34 +373,23 @@ def check_name(name: str) -> None:
             f"--name {name!r}: must be a plain folder name of letters, digits and . _ + = @ - (at most 100, "
             "beginning with a letter, a digit or _)"
         )
+    if _RESERVED.fullmatch(name):
+        raise InputError(f"--name {name}: Windows reserves this name for a device; choose another")
+
+
+def check_folder(name: str, path: Path) -> None:
+    """InputError unless ``path`` is a folder that can be written, or can be made; makes nothing."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise InputError(f"{name} {path}: {existing} is a file; name a folder")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(
+            f"{name} {path}: {existing} cannot be written ({error.strerror}); name another folder"
+        ) from error
 
 
 def safe_name(text: str) -> str:
     """``text`` with everything that a file name may not hold replaced by ``-``, at most 80 characters."""
     return re.sub(r"[^A-Za-z0-9._+=@-]+", "-", text)[:80].strip(".-") or "unnamed"
-
-
-def run_id(
-    variant: "Variant",
-    seed: int,
-    config: "TrainConfig",
-    dataset: "Dataset",
-    pretrained: "Pretrained",
-    options: "EngineOptions",
-) -> str:
-    """``lora@r=4-s123-1a2b3c4d``: equal for equal configurations, different as soon as a result could differ."""
-    identity: Mapping[str, Any] = {
-        "strategy": variant.name,
-        "hyperparameters": asdict(variant.strategy),
-        "plugin_sha256": sha256_of(variant.plugin) if variant.plugin else None,
-        "seed": seed,
-        "train_config": asdict(config),
-        "dataset_sha256": dataset.sha256,
-        "max_length": dataset.max_length,  # cuts the messages, and the csv files do not show it
-        "weights_sha256": pretrained.sha256,
-        "device": options.device.partition(":")[0],
-        "precision": options.precision,
-        "reference": options.reference,
-    }
-    text = json.dumps(identity, sort_keys=True, default=str)
-    return f"{safe_name(variant.label)}-s{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,21 +1,81 @@
-"""How sure one can be: intervals for accuracies, paired tests between strategies, and the summary of an experiment."""
+"""The summary of an experiment in numbers: what each strategy reached, what may be said of it, and how sure it is."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headtohead.experiments.record import LoadedExperiment, RunRecord
+from headtohead.experiments.folder import LoadedExperiment
+from headtohead.experiments.inference import (
+    LEVEL,
+    Evidence,
+    Interval,
+    above_share,
+    interval_without_answers,
+)
+from headtohead.experiments.record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL = 0.95  # of every interval; 1 - LEVEL is the significance level of every test
-Z = 1.959963984540054  # the normal quantile at 1 - (1 - LEVEL) / 2
-Interval = tuple[float, float]
+
+BASELINES = "baselines"  # the family of strategies that train no GPT
+
+
+class Verdict(StrEnum):
+    """How a strategy stands to the one with the highest test accuracy."""
+
+    BEST = "best"  # it is that one: a point estimate, not a claim
+    AS_GOOD = "as good"  # shown to be no more than MARGIN below it
+    OPEN = "too few data to tell"
+    BELOW = "below"  # shown to be less accurate
+    UNTESTED = "not tested"  # one seed, or no predictions: nothing is claimed
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A strategy against the best one, with the numbers behind the verdict (None where it is not tested).
+
+    Attributes:
+        difference: its mean test accuracy less the best one's.
+        p_equal: adjusted p-value that both are equally accurate.
+        p_beyond_margin: adjusted p-value that it is MARGIN or more below.
+        shortfall_limit: how far it is below at most, one-sided at LEVEL; negative where it would even be above.
+    """
+
+    verdict: Verdict
+    difference: float
+    p_equal: float | None = None
+    p_beyond_margin: float | None = None
+    shortfall_limit: float | None = None
+
+    @property
+    def within_margin(self) -> bool:
+        """Whether it is the best one or shown to be no more than MARGIN below, be it distinguishable or not."""
+        return self.verdict == Verdict.BEST or (
+            self.p_beyond_margin is not None and self.p_beyond_margin < 1 - LEVEL
+        )
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Whether training did anything: each run's train accuracy against always naming the most frequent class.
+
+    Attributes:
+        majority_share: share of the most frequent class among the training messages.
+        p_values: seed -> one-sided exact binomial p-value that the run is not above it.
+    """
+
+    majority_share: float
+    p_values: dict[int, float]
+
+    @property
+    def failed_seeds(self) -> tuple[int, ...]:
+        return tuple(seed for seed, p_value in self.p_values.items() if p_value >= 1 - LEVEL)
 
 
 @dataclass(frozen=True)
@@ -45,7 +105,7 @@ class Comparison:
     second: str
     difference: float
     p_value: float
-    adjusted_p: float  # Holm, over all pairs of the experiment
+    adjusted_p: float  # that no two strategies of the experiment that differ this much are equally accurate
 
 
 @dataclass(frozen=True)
@@ -61,7 +121,29 @@ class StrategySummary:
     runs: tuple[RunRecord, ...]  # finished without error
     failed: tuple[RunRecord, ...]
     missing_seeds: tuple[int, ...]  # asked for, but without a record
-    interval: Interval | None  # of the test accuracy
+    interval: Interval | None = None  # of the test accuracy; the best one's allows for its having been picked
+    standing: Standing | None = None  # None without a finished run
+    p_not_above_majority: float | None = None  # adjusted; None without predictions
+    learning: Learning | None = None  # None for baselines, and where nothing is known
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it uses no training of the GPT at all: a seed may change nothing, and not learning is no failure."""
+        return self.family == BASELINES
+
+    @property
+    def within_margin(self) -> bool:
+        return self.standing is not None and self.standing.within_margin
+
+    @property
+    def above_majority(self) -> bool | None:
+        """Whether its test accuracy is shown to exceed that of naming the most frequent class; None if untested."""
+        return None if self.p_not_above_majority is None else self.p_not_above_majority < 1 - LEVEL
+
+    @property
+    def learned(self) -> bool | None:
+        """Whether every run's train accuracy is above that of naming the most frequent class; None if unknown."""
+        return None if self.learning is None else not self.learning.failed_seeds
 
     def spread(self, name: str) -> Spread | None:
         """Mean, sd and n of the record field ``name`` over the finished runs."""
@@ -113,6 +195,12 @@ class Summary:
     unpaired: tuple[str, ...]  # finished strategies that could not be compared message by message
     truth: tuple[int, ...] | None = field(repr=False)  # class of each test message; None where unknown
 
+    def table(self) -> "pd.DataFrame":
+        """One line per variant, as in summary.csv: means, deviations, intervals."""
+        from headtohead.experiments.columns import summary_frame
+
+        return summary_frame(self)
+
     @property
     def finished(self) -> list[StrategySummary]:
         return [row for row in self.rows if row.test_accuracy is not None]
@@ -133,27 +221,32 @@ class Summary:
     @cached_property
     def best(self) -> StrategySummary | None:
         """The highest mean test accuracy; on a tie the fewest trainable parameters. A point estimate, not a claim."""
-        ranked = sorted(
-            self.finished, key=lambda row: (-_known(row.test_accuracy), _known(row.trainable_params))
-        )
-        return ranked[0] if ranked else None
+        return _best(self.rows)
+
+    def with_verdict(self, *verdicts: Verdict) -> list[StrategySummary]:
+        """The finished strategies that stand so to the best one."""
+        return [row for row in self.finished if row.standing and row.standing.verdict in verdicts]
 
     @cached_property
     def leaders(self) -> tuple[str, ...]:
-        """Labels not distinguishable from the best (itself included): Holm-adjusted p >= 1 - LEVEL, or untestable."""
-        if self.best is None:
-            return ()
-        beaten = {
-            comparison.second if comparison.first == self.best.label else comparison.first
-            for comparison in self.comparisons
-            if self.best.label in (comparison.first, comparison.second) and comparison.adjusted_p < 1 - LEVEL
-        }
-        return tuple(row.label for row in self.finished if row.label not in beaten)
+        """Labels of those that may be the best: it, and all that are not shown to be below it."""
+        below = {row.label for row in self.with_verdict(Verdict.BELOW)}
+        return tuple(row.label for row in self.finished if row.label not in below)
 
     @property
     def clear_winner(self) -> bool:
-        """Whether one strategy may be called best: it differs from every other one beyond chance."""
+        """Whether one strategy may be called best: every other one is shown to be below it."""
         return len(self.finished) > 1 and len(self.leaders) == 1
+
+    @property
+    def contenders(self) -> int:
+        """Of how many strategies the best one was picked, those that are shown to be below it left out."""
+        return len(self.leaders)
+
+    @property
+    def not_learned(self) -> list[StrategySummary]:
+        """Strategies of which some run's train accuracy is not above that of naming the most frequent class."""
+        return [row for row in self.finished if row.learned is False]
 
     def comparison(self, one: str, other: str) -> Comparison | None:
         """The paired comparison of two labels, whichever way round it was made."""
@@ -177,93 +270,6 @@ class Summary:
         return float(np.bincount(self.truth).max() / len(self.truth)) if self.truth else None
 
 
-def wilson_interval(accuracy: float, size: float) -> Interval:
-    """Wilson's score interval (LEVEL) for a proportion ``accuracy`` observed on ``size`` messages.
-
-    ``size`` may be fractional (an effective sample size). For whole counts it equals
-    ``scipy.stats.binomtest(k, n).proportion_ci(method="wilson")``.
-    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA 22.
-    """
-    centre = (accuracy + Z**2 / (2 * size)) / (1 + Z**2 / size)
-    half = Z / (1 + Z**2 / size) * np.sqrt(accuracy * (1 - accuracy) / size + Z**2 / (4 * size**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
-def accuracy_interval(accuracies: Sequence[float], size: int, correct: np.ndarray | None) -> Interval:
-    """The LEVEL interval of a strategy's mean test accuracy over S seeds on the same N = ``size`` messages.
-
-    ``correct`` is (S,N), 1 where the run was right; None where the predictions are unknown.
-    One seed: Wilson. Several: the seeds share one test set, so S x N answers are not S x N independent ones.
-    Seeds and messages are treated as crossed random effects (:func:`crossed_variance`), the variance is turned
-    into an effective sample size accuracy * (1 - accuracy) / variance, reduced by (z / t)^2 for the few degrees
-    of freedom and never above N, and Wilson's interval is taken at that size, which keeps it inside 0..1 and
-    wider than a point at 100 %. More seeds thus never make the test set look larger than it is.
-    Without predictions the messages' part of the variance is the binomial one, an upper bound.
-    Source: effective sample size after Korn and Graubard 1998 (Survey Methodology 24), with Wilson's interval as
-    compared by Franco, Little, Louis and Slud 2019 (J. Survey Statistics and Methodology 7); crossed variance as
-    in reader studies, Gallas, Bandos, Samuelson and Wagner 2009 (Communications in Statistics 38).
-    """
-    mean = float(np.mean(accuracies))
-    if len(accuracies) == 1:
-        return wilson_interval(mean, size)
-    if correct is None:
-        seeds = float(np.var(accuracies, ddof=1)) / len(accuracies)
-        variance, freedom = _with_freedom(seeds, len(accuracies) - 1, mean * (1 - mean) / size, size - 1)
-    else:
-        variance, freedom = crossed_variance(correct)
-    if variance == 0:
-        return wilson_interval(mean, size)
-    effective = mean * (1 - mean) / variance * (Z / _t_quantile(freedom)) ** 2
-    return wilson_interval(mean, min(size, effective))
-
-
-def crossed_variance(values: np.ndarray) -> tuple[float, float]:
-    """Variance of the overall mean of ``values`` (S,N), rows and columns both random, and its degrees of freedom.
-
-    var(seed means) / S + var(message means) / N. The interaction is counted in both terms: a little too wide
-    rather than too narrow. Degrees of freedom after Satterthwaite 1946.
-    """
-    S, N = values.shape
-    seeds = float(np.var(values.mean(axis=1), ddof=1)) / S
-    messages = float(np.var(values.mean(axis=0), ddof=1)) / N
-    return _with_freedom(seeds, S - 1, messages, N - 1)
-
-
-def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p-value that two strategies are equally accurate; both (S,N) of 0 / 1, same seeds, same messages.
-
-    An exact sign test over the messages on which they differ: with one seed this is McNemar's exact test. With
-    several seeds also a t test of the mean difference whose variance counts seeds and messages
-    (:func:`crossed_variance`); the larger p-value of the two is returned, so that neither a few lucky messages
-    nor a few lucky seeds make a difference.
-    """
-    from scipy import stats
-
-    difference = first.astype(float) - second
-    per_message = difference.mean(axis=0)
-    wins, losses = int((per_message > 0).sum()), int((per_message < 0).sum())
-    sign = (
-        min(1.0, 2 * float(stats.binom.cdf(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
-    )
-    if len(difference) == 1:
-        return sign
-    variance, freedom = crossed_variance(difference)
-    if variance == 0:
-        return sign
-    t = float(per_message.mean()) / np.sqrt(variance)
-    return max(sign, 2 * float(stats.t.sf(abs(t), freedom)))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order given (Holm 1979, Scandinavian Journal of Statistics 6)."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
-
-
 def pareto_front(points: Sequence[tuple[str, int, float]]) -> tuple[str, ...]:
     """Names of the (name, parameters, accuracy) that no other point beats in one and matches in the other.
 
@@ -278,35 +284,30 @@ def pareto_front(points: Sequence[tuple[str, int, float]]) -> tuple[str, ...]:
 
 
 def summarise(experiment: LoadedExperiment) -> Summary:
-    """Everything the report says in numbers, from an experiment's records and its data/test.csv."""
-    truth = _test_classes(experiment)
-    matrices = {}
-    rows = []
-    for wanted in experiment.description["strategies"]:
-        runs = [record for record in experiment.records if record.label == wanted["label"]]
-        finished = tuple(run for run in runs if run.ok and run.test_accuracy is not None)
-        correct = _correct_by_seed(finished, truth)
-        if correct is not None:
-            matrices[wanted["label"]] = correct
-        rows.append(_summarise_strategy(experiment, wanted, runs, finished, correct))
-    comparisons = _compare_all(matrices)
-    unpaired = tuple(row.label for row in rows if row.runs and row.label not in matrices)
+    """Everything the report says in numbers, from an experiment's records and its data/{train,test}.csv."""
+    truth, train = _classes(experiment, "test"), _classes(experiment, "train")
+    rows = [_measured(experiment, wanted, train) for wanted in experiment.description["strategies"]]
+    answers = {row.label: found for row in rows if (found := _correct(row.runs, truth)) is not None}
+    unpaired = tuple(row.label for row in rows if row.runs and row.label not in answers)
+    comparisons: tuple[Comparison, ...] = ()
+    if answers and truth is not None and len(truth) > 1:
+        fixed = [row.is_baseline and _alike(answers[row.label]) for row in rows if row.label in answers]
+        evidence = Evidence.of(list(answers.values()), fixed)
+        comparisons = _compare_all(evidence, list(answers))
+        rows = _judged(rows, evidence, list(answers), truth)
     return Summary(
         experiment, tuple(rows), comparisons, unpaired, tuple(truth) if truth is not None else None
     )
 
 
-def _summarise_strategy(
-    experiment: LoadedExperiment,
-    wanted: dict[str, Any],
-    runs: Sequence[RunRecord],
-    finished: tuple[RunRecord, ...],
-    correct: dict[int, np.ndarray] | None,
+def _measured(
+    experiment: LoadedExperiment, wanted: dict[str, Any], train: np.ndarray | None
 ) -> StrategySummary:
+    """A strategy's runs, with what does not depend on the other strategies."""
+    runs = [record for record in experiment.records if record.label == wanted["label"]]
+    finished = tuple(run for run in runs if run.ok and run.test_accuracy is not None)
     accuracies = [run.test_accuracy for run in finished if run.test_accuracy is not None]
     size = int(experiment.description["dataset"]["rows"]["test"])
-    matrix = np.stack(list(correct.values())) if correct else None
-    seen = {run.seed for run in runs}
     return StrategySummary(
         label=wanted["label"],
         strategy=wanted["strategy"],
@@ -316,16 +317,95 @@ def _summarise_strategy(
         hyperparameters=wanted.get("hyperparameters") or {},
         runs=finished,
         failed=tuple(run for run in runs if run not in finished),
-        missing_seeds=tuple(seed for seed in experiment.description["seeds"] if seed not in seen),
-        interval=accuracy_interval(accuracies, size, matrix) if accuracies else None,
+        missing_seeds=experiment.missing.get(wanted["label"], ()),
+        interval=interval_without_answers(accuracies, size) if accuracies else None,
+        learning=None if wanted.get("family") == BASELINES else _learning(experiment, finished, train),
     )
 
 
-def _test_classes(experiment: LoadedExperiment) -> np.ndarray | None:
-    """The class index of each message of data/test.csv (N,); None where the file is absent."""
+def _best(rows: Sequence[StrategySummary]) -> StrategySummary | None:
+    finished = [row for row in rows if row.test_accuracy is not None]
+    return min(
+        finished, key=lambda row: (-_known(row.test_accuracy), _known(row.trainable_params)), default=None
+    )
+
+
+def _judged(
+    rows: Sequence[StrategySummary], evidence: Evidence, places: Sequence[str], truth: np.ndarray
+) -> list[StrategySummary]:
+    """The rows with what follows from all answers together: standing, interval, and the majority's test.
+
+    ``places`` are the labels of the strategies in ``evidence``, in its order.
+    """
+    best = _best(rows)
+    assert best is not None, "some strategy has answers, so one is the best"
+    majority = evidence.not_above((truth == np.bincount(truth).argmax()).astype(float))
+    standings = _standings(evidence, places, rows, best)
+    contenders = sum(each.verdict != Verdict.BELOW for each in standings.values())
+    judged = []
+    for row in rows:
+        row = replace(row, standing=standings.get(row.label))
+        if row.label in places:
+            place = places.index(row.label)
+            picked_from = contenders if row.label == best.label else 1
+            row = replace(
+                row,
+                interval=evidence.interval(place, picked_from),
+                p_not_above_majority=float(majority[place]),
+            )
+        judged.append(row)
+    return judged
+
+
+def _standings(
+    evidence: Evidence, places: Sequence[str], rows: Sequence[StrategySummary], best: StrategySummary
+) -> dict[str, Standing]:
+    """Each finished strategy against the best one."""
+    nothing = np.full(len(places), np.nan)
+    top = places.index(best.label) if best.label in places else None
+    equal = nothing if top is None else evidence.below_best(top)
+    beyond = nothing if top is None else evidence.beyond_margin(top)
+    standings = {}
+    for row in rows:
+        if row.test_accuracy is None:
+            continue
+        difference = row.test_accuracy - _known(best.test_accuracy)
+        place = places.index(row.label) if row.label in places else None
+        if row.label == best.label:
+            standings[row.label] = Standing(Verdict.BEST, 0.0)
+        elif top is None or place is None or np.isnan(equal[place]):
+            standings[row.label] = Standing(Verdict.UNTESTED, difference)
+        else:
+            p_values = float(equal[place]), float(beyond[place])
+            limit = evidence.shortfall_limit(place, top)
+            standings[row.label] = Standing(_verdict(*p_values), difference, *p_values, limit)
+    return standings
+
+
+def _verdict(p_equal: float, p_beyond_margin: float) -> Verdict:
+    if p_equal < 1 - LEVEL:
+        return Verdict.BELOW
+    return Verdict.AS_GOOD if p_beyond_margin < 1 - LEVEL else Verdict.OPEN
+
+
+def _learning(
+    experiment: LoadedExperiment, runs: Sequence[RunRecord], classes: np.ndarray | None
+) -> Learning | None:
+    """From the classes of the training messages (N,); None where they or the accuracies on them are unknown."""
+    known = {run.seed: run.train_accuracy for run in runs if run.train_accuracy is not None}
+    if classes is None or not known:
+        return None
+    batch = experiment.description["train_config"].get("batch_size") or 1
+    size = len(classes) // batch * batch  # train accuracy is that of whole batches
+    share = float(np.bincount(classes).max() / len(classes))
+    return Learning(share, {seed: above_share(accuracy, size, share) for seed, accuracy in known.items()})
+
+
+def _classes(experiment: LoadedExperiment, split: str) -> np.ndarray | None:
+    """The class index of each message of data/<split>.csv (N,); None where the file is absent."""
     import pandas as pd
 
-    path = experiment.directory / "data" / "test.csv"
+    path = experiment.directory / "data" / f"{split}.csv"
     if not path.is_file():
         return None
     labels = pd.read_csv(path)["Label"]
@@ -335,84 +415,40 @@ def _test_classes(experiment: LoadedExperiment) -> np.ndarray | None:
     return labels.astype(str).map(names.index).to_numpy()
 
 
-def _correct_by_seed(runs: Sequence[RunRecord], truth: np.ndarray | None) -> dict[int, np.ndarray] | None:
-    """For each seed which messages were right (N,); None unless every run's predictions agree with its accuracy."""
+def _correct(runs: Sequence[RunRecord], truth: np.ndarray | None) -> np.ndarray | None:
+    """For each seed which messages were right (S,N); None unless every run's predictions agree with its accuracy."""
     if truth is None or not runs:
         return None
-    correct = {}
+    correct = []
     for run in runs:
         if run.test_predictions is None or len(run.test_predictions) != len(truth):
             return None
-        correct[run.seed] = (np.asarray(run.test_predictions) == truth).astype(float)
-        if abs(correct[run.seed].mean() - _known(run.test_accuracy)) > 0.5 / len(truth):
+        right = (np.asarray(run.test_predictions) == truth).astype(float)
+        if abs(right.mean() - _known(run.test_accuracy)) > 0.5 / len(truth):
             return None  # data/test.csv is not what this run was tested on: nothing may be concluded from it
-    return correct
+        correct.append(right)
+    return np.stack(correct)
 
 
-def _compare_all(correct: dict[str, dict[int, np.ndarray]]) -> tuple[Comparison, ...]:
-    """Every pair, on the seeds that both finished. All pairs, because which one is best is only seen afterwards."""
-    found = []
-    for first, second in combinations(correct, 2):
-        seeds = sorted(set(correct[first]) & set(correct[second]))
-        if not seeds:
-            continue
-        one, other = (np.stack([correct[label][seed] for seed in seeds]) for label in (first, second))
-        found.append((first, second, float(one.mean() - other.mean()), paired_p_value(one, other)))
-    adjusted = holm([p_value for *_, p_value in found])
-    return tuple(Comparison(*each, p_adjusted) for each, p_adjusted in zip(found, adjusted, strict=True))
+def _alike(correct: np.ndarray) -> bool:
+    """Whether all seeds of (S,N) give the same answers."""
+    return bool((correct == correct[:1]).all())
 
 
-MEASURED = (
-    "train_accuracy", "validation_accuracy", "test_accuracy", "test_loss", "test_precision", "test_recall", "test_f1",
-)  # fmt: skip
-TIMED = ("setup_seconds", "prefix_seconds", "train_seconds", "eval_seconds", "total_seconds", "examples_per_second",
-         "peak_memory_bytes")  # fmt: skip
-
-
-def summary_frame(summary: Summary) -> "pd.DataFrame":
-    """One line per label: each measured field as ``<field>`` (the mean) and ``<field>_sd``, n in ``runs_ok``."""
-    import pandas as pd
-
-    return pd.DataFrame([_frame_line(summary, row) for row in summary.rows])
-
-
-def _frame_line(summary: Summary, row: StrategySummary) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "label": row.label, "strategy": row.strategy, "family": row.family, "learning_rate": row.learning_rate,
-        "runs_ok": len(row.runs), "runs_failed": len(row.failed), "runs_missing": len(row.missing_seeds),
-        "trainable_params": row.trainable_params, "trainable_percent": row.constant("trainable_percent"),
-        "classifier_bytes": row.constant("classifier_bytes"),
-    }  # fmt: skip
-    sources: list[tuple[tuple[str, ...], Callable[[str], Spread | None]]] = [
-        (MEASURED, row.spread),
-        (TIMED, row.timing),
-    ]
-    for names, spread_of in sources:
-        for name in names:
-            spread = spread_of(name)
-            line |= {name: spread.mean if spread else None, f"{name}_sd": spread.sd if spread else None}
-    low, high = row.interval or (None, None)
-    against = summary.comparison(row.label, summary.best.label) if summary.best else None
-    return line | {
-        "test_accuracy_low": low, "test_accuracy_high": high, "timed_runs": len(row.timed_runs),
-        "timed_in_groups": row.timed_in_groups, "adjusted_p_against_best": against.adjusted_p if against else None,
-        "not_distinguishable_from_best": row.label in summary.leaders, "on_pareto_front": row.label in summary.pareto,
-    }  # fmt: skip
-
-
-def _with_freedom(
-    first: float, first_freedom: float, second: float, second_freedom: float
-) -> tuple[float, float]:
-    total = first + second
-    if total == 0:
-        return 0.0, first_freedom + second_freedom
-    return total, total**2 / (first**2 / first_freedom + second**2 / second_freedom)
-
-
-def _t_quantile(freedom: float) -> float:
-    from scipy import stats
-
-    return float(stats.t.ppf(1 - (1 - LEVEL) / 2, freedom))
+def _compare_all(evidence: Evidence, labels: Sequence[str]) -> tuple[Comparison, ...]:
+    """Every pair of strategies with several seeds, for the matrix: adjusted for all pairs at once."""
+    tested = [int(place) for place in np.flatnonzero(evidence.testable)]
+    pairs = list(combinations(tested, 2))
+    if not pairs:
+        return ()
+    first, second = np.array(pairs).T
+    alone, together = (evidence.pair_p_values(first, second, among) for among in (2, len(tested)))
+    return tuple(
+        Comparison(
+            labels[i], labels[j], float(evidence.means[i] - evidence.means[j]), float(p), float(adjusted)
+        )
+        for (i, j), p, adjusted in zip(pairs, alone, together, strict=True)
+    )
 
 
 def _known(value: float | None) -> float:

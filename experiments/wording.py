@@ -3,10 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headtohead.experiments.statistics import LEVEL, Spread, StrategySummary, Summary
+from headtohead.experiments.inference import LEVEL, MARGIN
+from headtohead.experiments.record import RunRecord
+from headtohead.experiments.statistics import Spread, StrategySummary, Summary, Verdict
 
 UNKNOWN = "–"
 LEVEL_WORDS = f"{100 * LEVEL:.0f} %"
+MARGIN_WORDS = f"{100 * MARGIN:g} points"
+# What a mark beside a strategy says.
+STANDINGS = {
+    Verdict.BEST: "the highest test accuracy; not a claim that it is the best",
+    Verdict.AS_GOOD: f"as good as the best: shown to lie less than {MARGIN_WORDS} below it",
+    Verdict.OPEN: "too few data to tell it from the best",
+    Verdict.BELOW: "below the best beyond chance",
+    Verdict.UNTESTED: "not tested against the best: one seed, or no predictions",
+}
+NOT_LEARNED = "did not learn: train accuracy is not above that of always naming the most frequent class"
 POSITIONS = {"last": "the last position (padding included)", "last_real": "the last real token"}
 
 
@@ -19,15 +31,15 @@ def answer(summary: Summary) -> list[str]:
             for part in ("No run finished, so there is nothing to compare.", _unfinished(summary))
             if part
         ]
-    parts = [_lead(summary, best), *_ties(summary, best), *_chance(summary, best), *_cost(summary, best)]
-    parts += [_seeds(summary), _unfinished(summary), *_demo_limits(summary)]
+    parts = [_lead(summary, best), *_standings(summary, best), _majority(summary), _not_learned(summary)]
+    parts += [*_cost(summary, best), _unfinished(summary), *_demo_limits(summary)]
     return [part for part in parts if part]
 
 
 def _lead(summary: Summary, best: StrategySummary) -> str:
     level = f"{percent(best.test_accuracy)} % of {summary.test_size} test messages"
     over = f" (mean of {len(best.runs)} seeds)" if len(best.runs) > 1 else ""
-    interval = f"{LEVEL_WORDS} interval {interval_words(best)} %"
+    interval = f"{LEVEL_WORDS} interval {interval_words(best)} %{_picked(summary, best)}"
     if len(summary.finished) == 1:
         return f"{best.label} classified {level} correctly{over}; {interval}. There is nothing to compare it with."
     same = [row.label for row in summary.finished if row.test_accuracy == best.test_accuracy]
@@ -36,72 +48,156 @@ def _lead(summary: Summary, best: StrategySummary) -> str:
     return f"{best.label} has the highest test accuracy: {level}{over}, {interval}."
 
 
-def _ties(summary: Summary, best: StrategySummary) -> list[str]:
-    others = [row for row in summary.finished if row is not best]
-    if not others:
-        return []
-    if not summary.comparisons:
+def _picked(summary: Summary, best: StrategySummary) -> str:
+    """What the interval of the best allows for, and what it does not."""
+    notes = ["of this trained model only"] if len(best.runs) == 1 else []
+    if best.standing and summary.contenders > 1:
+        notes.append(f"allowing for its being picked out of {summary.contenders}")
+    return f" ({', '.join(notes)})" if notes else ""
+
+
+def _standings(summary: Summary, best: StrategySummary) -> list[str]:
+    """Which others are below the best, which as good, and for which there are too few data to tell."""
+    if len(summary.finished) < 2:
+        return (
+            []
+            if len(best.runs) > 1
+            else ["One seed was run: how much it changes with the seed is not measured."]
+        )
+    if len(best.runs) == 1:
+        return [_one_seed(summary, best)]
+    if best.label in summary.unpaired:
         return [
             "No strategy may be called best: the predictions and data/test.csv do not allow a paired test."
         ]
-    tied = [
-        row.label
-        for row in others
-        if row.label in summary.leaders and row.test_accuracy != best.test_accuracy
-    ]
-    beaten = [row.label for row in others if row.label not in summary.leaders]
-    chance = "beyond chance" if summary.several_seeds else "beyond chance in the choice of test messages"
     if summary.clear_winner:
-        return [
-            f"It is better than {'the other one' if len(beaten) == 1 else 'every other strategy'} {chance}."
-        ]
-    sentences = (
-        [f"On these messages {best.label} is not distinguishable from {listed(tied, 6)}."] if tied else []
+        others = "the other one" if len(summary.finished) == 2 else "every other strategy"
+        return [f"It is better than {others} beyond chance."]
+    good, below, untested = (
+        [row.label for row in summary.with_verdict(verdict)]
+        for verdict in (Verdict.AS_GOOD, Verdict.BELOW, Verdict.UNTESTED)
     )
-    if beaten:
-        return [
-            *sentences,
-            f"{listed(beaten, 6)} {'is' if len(beaten) == 1 else 'are'} below it {chance}.",
-        ]
-    return [*sentences, f"None of the others is below it {chance}."]
+    sentences = (
+        [f"{listed(good, 6)} {_are(good)} as good: less than {MARGIN_WORDS} below it."] if good else []
+    )
+    sentences += _open(summary)
+    if below:
+        sentences.append(f"{listed(below, 6)} {_are(below)} below it beyond chance.")
+    if untested:
+        sentences.append(f"Not tested against it, for want of seeds or predictions: {listed(untested, 6)}.")
+    return sentences
 
 
-def _chance(summary: Summary, best: StrategySummary) -> list[str]:
-    share = summary.majority_share
-    if share is None or best.interval is None or best.interval[0] > share:
+def _one_seed(summary: Summary, best: StrategySummary) -> str:
+    which = "One seed was run" if not summary.several_seeds else f"{best.label} has one finished seed"
+    return (
+        f"{which}: how much the result changes from seed to seed is not measured, so no difference between strategies is "
+        "claimed; --seeds 123,124,125 would measure it."
+    )
+
+
+def _open(summary: Summary) -> list[str]:
+    rows = summary.with_verdict(Verdict.OPEN)
+    if not rows:
         return []
-    return [f"That is not distinguishable from always naming the most frequent class ({percent(share)} %)."]
+    worst = max(row.standing.shortfall_limit or 0.0 for row in rows if row.standing)
+    it = "it" if len(rows) == 1 else "them"
+    return [
+        f"There are too few data to tell it from {listed([row.label for row in rows], 6)}, or to call {it} as good: "
+        f"{'it' if it == 'it' else 'they'} may be up to {percent(worst)} points below."
+    ]
+
+
+def _majority(summary: Summary) -> str:
+    """Which are not shown to beat always naming the most frequent class of the test messages."""
+    labels = [row.label for row in summary.finished if row.above_majority is False and not row.is_baseline]
+    if not labels:
+        return ""
+    rule = f"always naming the most frequent class ({percent(summary.majority_share)} %)"
+    return f"{listed(labels, 6)} {_are(labels)} not shown to beat {rule}."
+
+
+def _not_learned(summary: Summary) -> str:
+    """Which runs did not learn their own training messages."""
+    if not summary.not_learned:
+        return ""
+    whom, share = [], 0.0
+    for row in summary.not_learned:
+        assert row.learning is not None
+        seeds, share = row.learning.failed_seeds, row.learning.majority_share
+        part = f" (seed{'' if len(seeds) == 1 else 's'} {listed([str(seed) for seed in seeds])})"
+        whom.append(row.label + (part if len(seeds) < len(row.runs) else ""))
+    return (
+        f"{listed(whom, 6)} did not learn: accuracy on the training messages is not above that of always naming their "
+        f"most frequent class ({percent(share)} %)."
+    )
 
 
 def _cost(summary: Summary, best: StrategySummary) -> list[str]:
-    """What the best costs and, among those that cannot be told apart, which is cheapest."""
+    """What the best costs, and which is cheapest among those shown to be as good."""
     sentences = [f"{best.label} {_effort(best)}." if _effort(best) else ""]
-    group = [row for row in summary.finished if row.label in summary.leaders]
+    group = [row for row in summary.finished if row.within_margin and row.above_majority]
     if len(group) < 2:
-        return sentences
-    sized = [row for row in group if row.trainable_params is not None]
-    smallest = min(sized, key=lambda row: row.trainable_params or 0, default=None)
-    timed = [row for row in group if row.timing("train_seconds") and not row.timed_in_groups]
-    fastest = min(timed, key=_train_seconds, default=None)
-    among = f"Of the {len(group)} that cannot be told apart,"
-    if smallest is not None and smallest is fastest and smallest is not best:
-        return [
-            *sentences,
-            f"{among} {smallest.label} is the smallest and trained fastest: it {_effort(smallest)}.",
-        ]
+        return [*sentences, _nothing_cheaper(summary, best)]
+    smallest, fastest = _smallest(group), _fastest(group)
+    among = f"Of the {len(group)} shown to lie within {MARGIN_WORDS} of the best (itself included),"
     if smallest is not None and smallest is not best:
-        size = count(smallest.trainable_params) if smallest.trainable_params else "none"
-        sentences.append(f"{among} {smallest.label} trains the fewest parameters ({size}).")
+        sentences.append(
+            f"{among} {smallest.label} trains the fewest parameters ({count(_trained(smallest))})."
+        )
         among = "Among them"
     if fastest is not None and fastest is not best:
         sentences.append(
             f"{among} {fastest.label} trained fastest ({short_seconds(_train_seconds(fastest))})."
         )
+    together = [row.label for row in group if any(run.grouped for run in row.runs)]
+    if together:
+        sentences.append(
+            f"Training times are not compared: {listed(together, 6)} had several seeds timed together."
+        )
     return sentences
 
 
+def _nothing_cheaper(summary: Summary, best: StrategySummary) -> str:
+    """Why none is named, where a smaller one might be expected: one that is not shown to be below the best."""
+    leaders = [row for row in summary.finished if row.label in summary.leaders]
+    if not summary.comparisons or all(_trained(row) >= _trained(best) for row in leaders):
+        return ""
+    return f"No smaller one is named: none is shown to beat the most frequent class and to lie within {MARGIN_WORDS} of it."
+
+
+def _trained(row: StrategySummary) -> int:
+    """How many parameters of the model a finished strategy trains; a baseline has none."""
+    return row.trainable_params or 0
+
+
+def _smallest(group: Sequence[StrategySummary]) -> StrategySummary | None:
+    """The one with the fewest trained parameters; None where another has as few."""
+    ranked = sorted(group, key=_trained)
+    return None if _trained(ranked[0]) == _trained(ranked[1]) else ranked[0]
+
+
+def _fastest(group: Sequence[StrategySummary]) -> StrategySummary | None:
+    """The one whose slowest run took less time than any run of the others; None where there is none such.
+
+    Runs of which several were timed together are comparable with no other, so with one of them none is fastest.
+    """
+    times = {row.label: [_run_seconds(run) for run in row.runs if not run.grouped] for row in group}
+    known = {label: [each for each in values if each is not None] for label, values in times.items()}
+    if any(len(known[row.label]) < len(row.runs) for row in group):
+        return None
+    ranked = sorted(group, key=lambda row: max(known[row.label]))
+    first, others = ranked[0], ranked[1:]
+    return first if max(known[first.label]) < min(min(known[row.label]) for row in others) else None
+
+
+def _run_seconds(run: RunRecord) -> float | None:
+    """What the training took whose classifier was tested, with the frozen prefix; choosing settings is said apart."""
+    return None if run.train_seconds is None else run.train_seconds + (run.prefix_seconds or 0.0)
+
+
 def _train_seconds(row: StrategySummary) -> float:
-    spread = row.timing("train_seconds")
+    spread = Spread.of([_run_seconds(run) for run in row.timed_runs])
     return spread.mean if spread else float("inf")
 
 
@@ -110,17 +206,20 @@ def _effort(row: StrategySummary) -> str:
     if row.trainable_params == 0:
         trained.append("trained no parameter of the model")
     elif row.trainable_params is not None:
-        trained.append(f"trained {count(row.trainable_params)} parameters ({share_words(row)} %)")
+        trained.append(
+            f"trained {count(row.trainable_params)} parameters ({share(row.constant('trainable_percent'))} %)"
+        )
     if row.timing("train_seconds"):
+        prefix = ", frozen prefix included" if row.timing("prefix_seconds") else ""
         together = ", several seeds together" if row.timed_in_groups else ""
-        trained.append(f"took {short_seconds(_train_seconds(row))} to train{together}")
+        selection = row.timing("selection_seconds")
+        before = f" after {short_seconds(selection.mean)} of choosing its settings" if selection else ""
+        trained.append(f"took {short_seconds(_train_seconds(row))} to train{prefix}{together}{before}")
     return listed(trained)
 
 
-def _seeds(summary: Summary) -> str:
-    if not summary.several_seeds:
-        return "One seed was run: how much the result changes from seed to seed is not measured."
-    return "Interval and tests count both the seeds and the shared test messages."
+def _are(labels: Sequence[str]) -> str:
+    return "is" if len(labels) == 1 else "are"
 
 
 def _unfinished(summary: Summary) -> str:
@@ -131,14 +230,14 @@ def _unfinished(summary: Summary) -> str:
         if missing
         else []
     )
-    return f"{' and '.join(parts)}: shown below, counted nowhere." if parts else ""
+    return f"{' and '.join(parts)}: shown in the table, counted nowhere." if parts else ""
 
 
 def _demo_limits(summary: Summary) -> list[str]:
     parts = summary.experiment.demo_parts
     if not parts:
         return []
-    what = {"model": "a small random model", "dataset": "a small corpus of its own"}
+    what = {"model": "a small GPT of our own", "dataset": "a small corpus of its own"}
     return [f"This is a DEMO on {' and '.join(what[part] for part in parts)}: it shows how headtohead works and says "
             "nothing about GPT-2's accuracy."]  # fmt: skip
 
@@ -146,7 +245,7 @@ def _demo_limits(summary: Summary) -> list[str]:
 def demo_banner(summary: Summary) -> str:
     """What the demo replaced and how to supply the real thing; empty where nothing was replaced."""
     what = {
-        "model": "GPT-2 is replaced by a small model with random weights (supply the real one with --model 124M or --weights-dir DIR)",
+        "model": "GPT-2 is replaced by a 4-layer GPT that was pretrained on public text (supply the real one with --model 124M or --weights-dir DIR)",
         "dataset": "the SMS Spam Collection is replaced by the embedded demo messages (supply it with --data sms_spam or --data FILE)",
     }
     parts = [what[part] for part in summary.experiment.demo_parts]
@@ -216,21 +315,21 @@ def certainty(summary: Summary) -> list[str]:
     size, best = summary.test_size, summary.best
     sentences = [f"One of {size} test messages is worth {100 / size:.2f} percentage points."]
     if best is not None and best.interval is not None:
-        half = 50 * (best.interval[1] - best.interval[0])
         sentences.append(
-            f"At {percent(best.test_accuracy)} % the {LEVEL_WORDS} interval is {interval_words(best)} %, about ± {half:.1f} points."
+            f"The {LEVEL_WORDS} interval of {best.label} is {interval_words(best)} %{_picked(summary, best)}."
         )
-    sentences.append(
-        "Intervals: Wilson's for one seed; for several seeds Wilson's at an effective sample size that counts the spread "
-        "over the seeds and over the shared test messages, never above the number of messages."
-    )
-    pairs = len(summary.comparisons)
-    if pairs:
+    if summary.several_seeds:
         sentences.append(
-            "Strategies are compared message by message (McNemar's exact test for one seed; for several also a t test over "
-            f"seeds and messages, the larger p-value counts), {f'corrected for all {pairs} pairs after Holm' if pairs > 1 else 'a single pair'}: "
-            f"“beyond chance” means a p-value below {1 - LEVEL:.2f}. Not distinguishable is not the same as equal."
+            "Intervals are Wilson's for the shared test messages, widened by what the seeds add; how much results vary from "
+            "seed to seed is pooled over the strategies, with a strategy's own spread where that is larger. The best one's "
+            "lower limit is corrected for its having been picked; the others' hold for each on its own."
         )
+    else:
+        sentences.append(
+            "Intervals are Wilson's, of these trained models: another seed would give other models. The best one's "
+            "lower limit is corrected for its having been picked."
+        )
+    sentences += _tests(summary)
     if summary.unpaired:
         sentences.append(
             f"Without predictions that agree with data/test.csv, not compared: {', '.join(summary.unpaired)}."
@@ -241,6 +340,18 @@ def certainty(summary: Summary) -> list[str]:
     return sentences
 
 
+def _tests(summary: Summary) -> list[str]:
+    if not summary.comparisons:
+        return []
+    alpha = f"{1 - LEVEL:.2f}"
+    return [
+        "Strategies are compared message by message and over their seeds. Below the best “beyond chance” means a p-value "
+        f"below {alpha}, corrected step by step for all strategies and for the best being picked by the same numbers (range "
+        f"test); “as good” means that being {MARGIN_WORDS} or more below it is refuted at {alpha}, corrected after Holm. Where "
+        "neither holds there are too few data to tell: not distinguishable is not the same as equal."
+    ]
+
+
 # --- numbers --------------------------------------------------------------------------------------------
 
 
@@ -249,28 +360,16 @@ def percent(fraction: float | None) -> str:
     return UNKNOWN if fraction is None else f"{100 * fraction:.1f}"
 
 
-def percent_spread(spread: Spread | None) -> str:
-    """A fraction's spread in percent: "95.7", or "95.7 ± 0.4 (3)" for three seeds."""
-    if spread is None:
-        return UNKNOWN
-    return (
-        f"{percent(spread.mean)} ± {percent(spread.sd)} ({spread.n})"
-        if spread.sd is not None
-        else percent(spread.mean)
-    )
-
-
 def interval_words(row: StrategySummary) -> str:
     """The interval of the test accuracy in percent: "94.0 to 98.2"."""
     return f"{percent(row.interval[0])} to {percent(row.interval[1])}" if row.interval else UNKNOWN
 
 
-def share_words(row: StrategySummary) -> str:
-    """Trainable parameters in percent of all, with two digits that mean something: "0.0012", "5.70", "100"."""
-    share = row.constant("trainable_percent")
-    if share is None:
+def share(value: float | None) -> str:
+    """A share in percent, with two digits that mean something: "0.0012", "5.70", "100"."""
+    if value is None:
         return UNKNOWN
-    return f"{share:.3g}" if share >= 0.01 or share == 0 else f"{share:.2g}"
+    return f"{value:.3g}" if value >= 0.01 or value == 0 else f"{value:.2g}"
 
 
 def count(value: int | None) -> str:

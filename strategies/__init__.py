@@ -101,7 +101,7 @@ def _build(label: str, settings: Mapping[str, Mapping[str, str]], plugins: Mappi
     from headtohead.core.strategy import Variant
 
     name = label.partition("@")[0]
-    known = discover() | plugins
+    known = {**discover(), **plugins}
     if name not in known:
         raise InputError(f"unknown strategy {name!r}; {did_you_mean(name, known)}")
     strategy_class = _load(known[name], name if name not in plugins else None)

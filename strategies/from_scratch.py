@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import nn
-
 from headtohead.core.config import GPTConfig
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, Strategy, unfreeze
+from headtohead.core.weights.random import initialise
 from headtohead.strategies._counts import every_part
 
 
@@ -27,17 +25,10 @@ class FromScratch(Strategy):
     family: ClassVar[str] = "selective"
     starts_at_pretrained: ClassVar[bool] = False
 
-    @torch.no_grad()
     def apply(self, model: GPTModel) -> None:
         for name, parameter in model.named_parameters():
-            if name.startswith("out_head"):  # the head is new in any case
-                continue
-            if name.endswith(".scale"):
-                nn.init.ones_(parameter)
-            elif name.endswith((".shift", ".bias")):
-                nn.init.zeros_(parameter)
-            else:
-                nn.init.normal_(parameter, std=0.02)
+            if not name.startswith("out_head"):  # the head is new in any case
+                initialise(name, parameter, model.config.n_layers)
         unfreeze(model)
 
     def counts(self, config: GPTConfig, n_classes: int) -> Counts:

@@ -81,7 +81,7 @@ class SideTuning(Strategy):
 
     def counts(self, config: GPTConfig, n_classes: int) -> Counts:
         width, side = config.emb_dim, config.emb_dim // self.reduction
-        rungs = {
+        rungs: Counts = {
             block: width * side + 12 * side**2 + 10 * side + (block > 0) for block in range(config.n_layers)
         }
         return {**rungs, config.n_layers - 1: rungs[config.n_layers - 1] + width * side}

@@ -1,39 +1,35 @@
 """A small model and a small data set for tests that need real training but no real size."""
 
-import hashlib
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import pytest
 import torch
 
 from headtohead.core import sources
-from headtohead.core.config import GPTConfig
+from headtohead.core.config import CONFIGS, DEMO_MODEL, GPTConfig
 from headtohead.core.data import Dataset, Split, encode_texts
 from headtohead.core.model import GPTModel
-from headtohead.core.weights import Pretrained
+from headtohead.core.weights import Pretrained, demo
+from headtohead.core.weights.random import random_pretrained, random_tensors
 
+TINY_DEMO = GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
 CONFIG = GPTConfig(vocab_size=50257, context_length=64, emb_dim=32, n_layers=3, n_heads=4)
 
 
-def pretrained(config: GPTConfig = CONFIG, spread: float = 0.1, drop_rate: float = 0.0) -> Pretrained:
-    """Random weights of a given spread: larger than GPT-2's, so that every path through the model matters."""
-    return _Random("random", config, hashlib.sha256(repr(config).encode()).hexdigest(), None, "random", True)
-
-
-class _Random(Pretrained):
-    def build(self) -> GPTModel:
-        return random_model(self.config)
+def pretrained(config: GPTConfig = CONFIG) -> Pretrained:
+    """Random weights of a spread larger than GPT-2's, so that every path through the model matters."""
+    return random_pretrained("random", config, seed=1, source="random", is_demo=True, spread=0.1)
 
 
 def random_model(config: GPTConfig = CONFIG) -> GPTModel:
-    """The same random model at every call; torch's own generator is left alone."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.random.fork_rng():
-        model = GPTModel(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            center = 1.0 if name.endswith("scale") else 0.0
-            parameter.copy_(center + 0.1 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
+    """The same random model at every call."""
+    return pretrained(config).build()
+
+
+def use_tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the demo model a tiny one of random weights, for this process."""
+    monkeypatch.setitem(CONFIGS, DEMO_MODEL, TINY_DEMO)
+    monkeypatch.setattr(demo, "read_tensors", partial(random_tensors, TINY_DEMO, seed=20190214))
 
 
 @lru_cache

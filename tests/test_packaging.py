@@ -1,5 +1,6 @@
 """One import name: what is installed is ``headtohead`` alone, from any folder, and every folder is part of it."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -40,7 +41,7 @@ def test_every_data_file_is_installed() -> None:
         path
         for top in ("core", "strategies", "experiments")
         for path in (ROOT / top).rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc", ".md")
+        if path.is_file() and (path.suffix not in (".py", ".pyc", ".md") or path.name == "NOTICE.md")
     }
     assert beside_code == listed
 
@@ -56,3 +57,26 @@ def test_a_folder_with_its_own_core_is_no_trouble(command: list[str], tmp_path: 
         [sys.executable, *command, "--list"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_one_import_name_and_runs_anywhere(tmp_path: Path) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(ROOT)]
+    subprocess.run([sys.executable, *install], check=True, capture_output=True)
+    assert sorted(path.name for path in site.iterdir() if "." not in path.name) == ["bin", "headtohead"]
+    (elsewhere / "core").mkdir(parents=True)
+    (elsewhere / "core" / "__init__.py").write_text("raise ImportError('not ours')", encoding="utf-8")
+    code = (
+        "import headtohead as h; print(h.__file__);"
+        "print(h.compare(strategies=['head'], model='demo', data='demo', epochs=1).table())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(site), "HEADTOHEAD_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(str(site)) and "head" in done.stdout

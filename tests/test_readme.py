@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headtohead.experiments import command_line, spec
+from headtohead.experiments import command_line
+from headtohead.experiments.spec import expand_families
 from headtohead.strategies import discover, split_labels
 from tests.paths import ROOT
 
@@ -55,10 +56,11 @@ def test_commands_parse(page: str) -> None:
         arguments = command_line.build_parser().parse_args(
             flags
         )  # a flag that does not exist exits, which fails
-        if not (arguments.list or arguments.report_only):
-            spec.from_arguments(arguments, flags)
-        plugins = {Path(file).stem for file in arguments.plugin or ()}
-        names = {label.partition("@")[0] for label in split_labels(arguments.strategies or "head")}
+        if not arguments.list:
+            command_line.experiment_of(arguments, flags)
+        plugins = {Path(file).stem for file in vars(arguments).get("plugin", ())}
+        labels = expand_families(split_labels(vars(arguments).get("strategies", "head")))
+        names = {label.partition("@")[0] for label in labels}
         assert names <= {*discover(), *plugins}, flags
 
 

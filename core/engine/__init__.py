@@ -5,4 +5,17 @@ from headtohead.core.engine.options import EngineOptions, Job, Outcome
 from headtohead.core.engine.plan import ALL, REFERENCE
 from headtohead.core.engine.seeds import fit_group, groups
 
-__all__ = ["ALL", "REFERENCE", "Engine", "EngineOptions", "Job", "Outcome", "fit_group", "groups"]
+# Part of a run's identity: raise it when the same strategy under the same protocol may give other numbers.
+ENGINE_VERSION = 2
+
+__all__ = [
+    "ALL",
+    "ENGINE_VERSION",
+    "REFERENCE",
+    "Engine",
+    "EngineOptions",
+    "Job",
+    "Outcome",
+    "fit_group",
+    "groups",
+]

@@ -7,12 +7,12 @@ Shapes: n tokens of B sequences, D dims, H heads of size D/H, T the longest sequ
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from headtohead.core.engine.linear import SharedInput, Updates, bias_of, effective_weight
 from headtohead.core.engine.sequences import Layout
-from headtohead.core.model import GELU, FeedForward, GPTModel, LayerNorm, MultiHeadAttention, TransformerBlock
+from headtohead.core.model import GPTModel, LayerNorm, TransformerBlock
 
 
 class EngineBlock:
@@ -160,41 +160,5 @@ class EngineBlock:
 
 
 def transformer_blocks(model: GPTModel) -> list[TransformerBlock]:
-    """The model's blocks, all of which must be :func:`is_standard`."""
+    """The model's blocks, all of which must be put together as the book's (``facts.py``)."""
     return [block for block in model.trf_blocks if isinstance(block, TransformerBlock)]
-
-
-def is_standard(block: nn.Module) -> bool:
-    """Whether the block is put together as the book's, whatever layers stand in the places of its linear ones."""
-    if type(block) is not TransformerBlock or _children(block) != {
-        "att",
-        "ff",
-        "norm1",
-        "norm2",
-        "drop_shortcut",
-    }:
-        return False
-    attention, layers = block.att, getattr(block.ff, "layers", None)
-    return (
-        type(attention) is MultiHeadAttention
-        and _children(attention) == {"W_query", "W_key", "W_value", "out_proj", "dropout"}
-        and type(block.ff) is FeedForward
-        and _children(block.ff) == {"layers"}
-        and type(layers) is nn.Sequential
-        and len(layers) == 3
-        and type(layers[1]) is GELU
-    )
-
-
-def is_untouched(block: nn.Module) -> bool:
-    """Whether the block is standard and holds the book's own layers everywhere."""
-    if not is_standard(block):
-        return False
-    linear = ("att.W_query", "att.W_key", "att.W_value", "att.out_proj", "ff.layers.0", "ff.layers.2")
-    return all(type(block.get_submodule(name)) is nn.Linear for name in linear) and all(
-        type(block.get_submodule(name)) is LayerNorm for name in ("norm1", "norm2")
-    )
-
-
-def _children(module: nn.Module) -> set[str]:
-    return {name for name, _ in module.named_children()}

@@ -19,11 +19,15 @@ class CompactEmbedding:
 
     def __init__(self, model: GPTModel, sequences: Sequences) -> None:
         self.model = model
-        self._full = nn.Parameter(model.tok_emb.weight)  # the same storage
+        self._full = model.tok_emb.weight
         used, compact_ids = torch.unique(sequences.token_ids, return_inverse=True)
         self.used = used.to(self._full.device)
-        model.tok_emb.weight = nn.Parameter(self._full.detach()[self.used])
+        self.shrink()
         self.sequences = replace(sequences, token_ids=compact_ids)
+
+    def shrink(self) -> None:
+        """Leave only the rows that occur in the model."""
+        self.model.tok_emb.weight = nn.Parameter(self._full.detach()[self.used])
 
     @torch.no_grad()
     def expand(self, decay_per_step: float, steps: int) -> None:
@@ -32,6 +36,12 @@ class CompactEmbedding:
         self._full.mul_(decay_per_step**steps)
         self._full[self.used] = weight
         self.model.tok_emb.weight = self._full
+
+    def all_rows(self, gradient: Tensor) -> Tensor:
+        """The gradient of the whole weight, from that of the rows that occur."""
+        whole = torch.zeros_like(self._full)
+        whole[self.used] = gradient
+        return whole
 
 
 def decay_per_step(optimizer: torch.optim.Optimizer, parameter: Tensor) -> float:

@@ -1,7 +1,7 @@
 """One run from its seed to the finetuned classifier on disk, measured."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,27 +15,32 @@ from headtohead.core.classifier import (
     rebuild,
     save_classifier,
     size_on_disk,
+    trained_names,
     untrained_differences,
 )
 from headtohead.core.data import Dataset
 from headtohead.core.engine.allocator import keep_freed_memory
 from headtohead.core.engine.baseline import WORDS, fit_baseline
 from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
+from headtohead.core.engine.facts import Facts, look, overridden
 from headtohead.core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from headtohead.core.engine.meter import Meter
 from headtohead.core.engine.options import EngineOptions, Job, Outcome
+from headtohead.core.engine.outside import Outside
 from headtohead.core.engine.plan import (
     REFERENCE,
     Plan,
     derive,
     in_words,
-    may_change_what_trains,
+    reference,
     stage_tensors,
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
 from headtohead.core.engine.products import onednn_pays
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
+from headtohead.core.engine.trial import Trial, first_line
+from headtohead.core.engine.verify import PlanFailed, Verdict, Watch
 from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import (
@@ -64,7 +69,6 @@ from headtohead.core.weights import Pretrained
 
 OnProgress = Callable[[Progress], None]
 SAME_LOGITS = 1e-4  # a reloaded classifier may differ from the trained one by rounding, not more
-SAME_LAYERS = 1e-3  # of the largest logit: inserted layers computed in another order
 
 
 @dataclass
@@ -81,6 +85,8 @@ class TrainingRun:
     compact: CompactEmbedding | None
     trainable_params: int
     total_params: int
+    applied: Facts  # of the model as the strategy was applied, which a reloaded one must share
+    verdict: Verdict  # on the plan
     rebuilt: GPTModel | None = None  # for reloading; runs that train the head alone share one
     untrained: list[str] = field(default_factory=list)  # tensors that are saved although they are not trained
 
@@ -95,6 +101,7 @@ class Inspection:
         only_head: a plain head is trained and nothing else.
         words: how its runs are computed.
         restructured: the engine's own blocks compute what lies behind the cut.
+        steps: the strategy has code of its own between two steps.
     """
 
     trainable_params: int | None
@@ -103,6 +110,7 @@ class Inspection:
     only_head: bool
     words: list[str]
     restructured: bool = False
+    steps: bool = False
 
 
 class Engine:
@@ -131,7 +139,7 @@ class Engine:
             keep_freed_memory()
             torch.set_num_threads(threads_per_product(pretrained.config.emb_dim))
         self.n_classes = len(dataset.label_names)
-        self._allowed = _possible(self.options, pretrained.config.emb_dim)
+        self.allowed = _possible(self.options, pretrained.config.emb_dim)
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
             name: getattr(dataset, name).labels.to(self.options.device) for name in SPLITS
@@ -144,9 +152,10 @@ class Engine:
             device=self.options.device,
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
-            onednn=self._allowed.onednn,
+            onednn=self.allowed.onednn,
         )
         self._inspected: dict[str, Inspection] = {}
+        self._agreed: set[object] = set()  # what was compared already and holds for every run of that kind
         # Runs that share the process draw from torch's one generator: seeding and drawing belong together.
         self.drawing = threading.RLock()
         _load_optimizer_code()
@@ -168,14 +177,15 @@ class Engine:
             return Inspection(None, None, cut, False, WORDS)
         with self.drawing:
             model = rebuild(self.pretrained, strategy, self.n_classes, seed=0)
-        plan, trained = self._plan(model, strategy), trainable_parameters(model)
+        plan, facts = self.plan_of(model, strategy), look(model, strategy)
         return Inspection(
-            count_parameters(trained),
+            count_parameters(trainable_parameters(model)),
             count_parameters(model.parameters()),
             plan.cut,
-            plan.cut == n_blocks + 2 and _trains_plain_head_only(model, strategy),
+            plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
             in_words(plan, n_blocks, None, self.sequences, None),
             plan.restructured,
+            facts.steps,
         )
 
     def fit(
@@ -195,12 +205,19 @@ class Engine:
         """
         if isinstance(variant.strategy, Baseline):
             return self._fit_baseline(variant.strategy, seed, on_progress)
-        run = self.prepare(Job(variant, seed, classifier_dir), on_progress)
-        torch.manual_seed(seed)
-        history = self.train(
-            run, protocol(row_loaders(self.dataset, self.config.batch_size), self.config), on_progress
-        )
-        return self.finish(run, history)
+        job = Job(variant, seed, classifier_dir)
+        outside = Outside(variant.strategy, self.options.device)
+        try:
+            return self._fit(job, on_progress)
+        except PlanFailed as changed:
+            outside.put_back()
+            return self._fit(job, on_progress, distrust=str(changed))
+
+    def _fit(self, job: Job, on_progress: OnProgress, distrust: str | None = None) -> Outcome:
+        run = self.prepare(job, on_progress, distrust)
+        torch.manual_seed(job.seed)
+        events = protocol(row_loaders(self.dataset, self.config.batch_size), self.config)
+        return self.finish(run, self.train(run, events, on_progress))
 
     def _fit_baseline(self, baseline: Baseline, seed: int, on_progress: OnProgress) -> Outcome:
         """A baseline's row; features are the hidden states behind the final norm, where a classifier reads."""
@@ -215,46 +232,90 @@ class Engine:
 
     # --- the parts of a run, which groups of runs use, too -----------------------------------------------------
 
-    def prepare(self, job: Job, on_progress: OnProgress) -> TrainingRun:
-        """A fresh model with its plan, ready to be trained; hidden states are computed where they are missing."""
+    def prepare(self, job: Job, on_progress: OnProgress, distrust: str | None = None) -> TrainingRun:
+        """A fresh model with its verified plan, ready to be trained; missing hidden states are computed.
+
+        Args:
+            distrust: why the reference path is to be taken, where a plan has failed already.
+        """
         strategy = job.variant.strategy
         assert isinstance(strategy, Strategy)
         meter = Meter(self.options.device)
+        with self.drawing:
+            outside = Outside(strategy, self.options.device)
+            with meter.measure("setup"):
+                model = self._classifier(job)
+                applied = look(model, strategy)
+                counts = count_parameters(trainable_parameters(model)), count_parameters(model.parameters())
+            if known := REFERENCE if self.options.reference else distrust and reference(distrust):
+                verdict = Verdict(known)
+            else:
+                verdict = self._verified(job, model, applied, meter, on_progress)
+            if not (known or applied.plain):  # the trial has used the model up
+                moved = outside.put_back()
+                if moved and (verdict.plan.cut or verdict.plan.restructured):
+                    verdict = Verdict(reference(f"the strategy keeps {moved} outside of its model"))
+                with meter.measure("setup"):
+                    del model
+                    model = self._classifier(job)
+                    meter.forget_peak()
+        plan = verdict.plan
+        stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
         with meter.measure("setup"):
-            with self.drawing:
-                model = self.pretrained.build()
-                make_classifier(model, strategy, self.n_classes, job.seed)
-            model.to(self.options.device)
-            counts = count_parameters(trainable_parameters(model)), count_parameters(model.parameters())
-            plan = self._plan(model, strategy)
-        with meter.measure("prefix"):
-            stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
-        with meter.measure("setup"):
-            plan = self._checked_plan(model, strategy, plan, stored)
             compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
             sequences = compact.sequences if compact else self.sequences
-            forward = self._forward(model, strategy, plan, stored, sequences)
-        return TrainingRun(job, strategy, model, plan, stored, meter, forward, compact, *counts)
+            forward = self.forward_of(model, strategy, plan, stored, sequences)
+        return TrainingRun(
+            job, strategy, model, plan, stored, meter, forward, compact, *counts, applied, verdict
+        )
+
+    def _classifier(self, job: Job) -> GPTModel:
+        """The model of a run as its seed and its strategy make it, before its training."""
+        assert isinstance(job.variant.strategy, Strategy)
+        model = self.pretrained.build()
+        make_classifier(model, job.variant.strategy, self.n_classes, job.seed)
+        return model.to(self.options.device)
 
     def train(self, run: TrainingRun, events: Iterable[Event], on_progress: OnProgress) -> History:
-        """Train a prepared run by the events of its protocol, drawn from a generator seeded for it."""
+        """Train a prepared run by the events of its protocol, drawn from a generator seeded for it.
+
+        Raises:
+            PlanFailed: what the run's plan relies on has changed; the run must be done by the reference path.
+        """
         strategy, model = run.strategy, run.model
         with run.meter.measure("train"):
-            optimizer = torch.optim.AdamW(
-                strategy.param_groups(model),
-                lr=strategy.learning_rate,
-                weight_decay=strategy.weight_decay,
-                fused=True if run.plan.fused_optimizer else None,
-            )
-            steps_per_epoch = len(self.dataset.train) // self.config.batch_size
-            strategy.before_training(model, self.config.epochs, steps_per_epoch)
-            total_steps = self.config.epochs * steps_per_epoch
-            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_progress)
+            optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
+            strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
+            watch = Watch(model, strategy, run.verdict.facts) if run.verdict.facts else None
+
+            def on_step(progress: Progress) -> None:
+                if watch is not None:
+                    watch.check()
+                on_progress(progress)
+
+            total_steps = self.config.epochs * self.steps_per_epoch
+            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_step)
+            if watch is not None:
+                watch.check_end()
             model.zero_grad(set_to_none=True)
             if run.compact is not None:
                 run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
-                run.forward = self._forward(model, strategy, run.plan, run.stored, self.sequences)
+                run.forward = self.forward_of(model, strategy, run.plan, run.stored, self.sequences)
         return history
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Without the last partial batch."""
+        return len(self.dataset.train) // self.config.batch_size
+
+    def optimizer_of(self, model: GPTModel, strategy: Strategy, *, fused: bool) -> torch.optim.Optimizer:
+        """AdamW with the strategy's groups and settings."""
+        return torch.optim.AdamW(
+            strategy.param_groups(model),
+            lr=strategy.learning_rate,
+            weight_decay=strategy.weight_decay,
+            fused=True if fused else None,
+        )
 
     def finish(self, run: TrainingRun, history: History) -> Outcome:
         """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one."""
@@ -304,17 +365,18 @@ class Engine:
         info = save_classifier(job.directory, run.model, run.untrained, info)
         load_tensors(job.directory, run.rebuilt, info)
         run.rebuilt.to(self.options.device)
-        return self._forward(run.rebuilt, run.strategy, run.plan, run.stored, self.sequences), _warnings(
-            run.untrained
-        )
+        same = look(run.rebuilt, run.strategy) == run.applied
+        plan = run.plan if same else reference("the reloaded classifier is put together in another way")
+        forward = self.forward_of(run.rebuilt, run.strategy, plan, run.stored, self.sequences)
+        return forward, _warnings(run.untrained)
 
     # --- plans -------------------------------------------------------------------------------------------------
 
-    def _plan(self, model: GPTModel, strategy: Strategy) -> Plan:
+    def plan_of(self, model: GPTModel, strategy: Strategy) -> Plan:
         """The plan for a model, held against what this engine can keep and against the pretrained weights."""
         if self.options.reference:
             return REFERENCE
-        plan = derive(model, strategy, strategy.low_rank(model), self._allowed)
+        plan = derive(model, strategy, strategy.low_rank(model), self.allowed, self.config.readout)
         if plan.cut and (why := self._prefix.why_not(plan.cut)):
             plan = plan.without_prefix(f"nothing is computed once: {why}")
         if plan.cut and not self._is_pretrained(model, plan.cut):
@@ -327,26 +389,35 @@ class Engine:
         pretrained = dict(stage_tensors(self.pretrained.build(), cut))
         return all(torch.equal(tensor.cpu(), pretrained[name]) for name, tensor in stage_tensors(model, cut))
 
-    def _checked_plan(self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None) -> Plan:
-        """Compare one batch of a model with inserted layers with the reference path before trusting its plan.
+    def _verified(
+        self, job: Job, model: GPTModel, applied: Facts, meter: Meter, on_progress: OnProgress
+    ) -> Verdict:
+        """The plan for a run, compared with the reference path on this model, or that path with the reason.
 
-        Inserted layers may start as the identity, so the comparison is made with their parameters disturbed.
+        A model whose training runs nothing but the packages' own code is left as it was, and all runs that train
+        the same of it share what was found. Any other is used up.
         """
-        ours = ("torch.", "headtohead.core.")
-        inserted = [module for module in model.modules() if not type(module).__module__.startswith(ours)]
-        if not plan.restructured or not inserted:
-            return plan
-        rows = torch.arange(min(self.config.batch_size, len(self.dataset.train)))
-        reference = ReferenceForward(model, self.dataset, self.config, self.options.device)
-        planned = self._forward(model, strategy, plan, stored, self.sequences)
-        with torch.no_grad(), disturbed(trainable_parameters(model)):
-            expected, found = reference.logits("train", rows), planned.logits("train", rows)
-        scale = max(1.0, float(expected.abs().max()))
-        if float((expected - found).abs().max()) <= SAME_LAYERS * scale:
-            return plan
-        return plan.without_restructuring(
-            "the model's own modules are called: inserted layers do not act token by token"
-        )
+        strategy = job.variant.strategy
+        assert isinstance(strategy, Strategy)
+        with meter.measure("setup"):
+            try:
+                trial = Trial(self, model, strategy, applied)
+            except Exception as error:  # noqa: BLE001 - the run itself will show it
+                return Verdict(reference(f"the strategy could not be tried: {first_line(error)}"))
+        if not (trial.plan.cut or trial.plan.restructured):
+            return Verdict(trial.plan)
+        kind = (trial.plan, frozenset(trained_names(model)))
+        if applied.plain and kind in self._agreed:
+            return Verdict(trial.plan)
+        stored = self._hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
+        with meter.measure("setup"):
+            why = trial.difference(stored)
+        if why:
+            return Verdict(reference(f"a plan with less work did not agree with it: {why}"))
+        if applied.plain:
+            self._agreed.add(kind)
+            return Verdict(trial.plan)
+        return Verdict(trial.plan, trial.facts, trial.draws)
 
     def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
         with self.drawing:  # one pass, whoever asks first
@@ -355,13 +426,21 @@ class Engine:
                 sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,
                 lambda done, total: on_progress(
-                    Progress(done, total, None, "frozen blocks, once per message")
+                    Progress(done, total, None, "frozen blocks, once per message", preparing=True)
                 ),
             )
 
-    def _forward(
-        self, model: GPTModel, strategy: Strategy, plan: Plan, stored: Stored | None, sequences: Sequences
+    def forward_of(
+        self,
+        model: GPTModel,
+        strategy: Strategy,
+        plan: Plan,
+        stored: Stored | None,
+        sequences: Sequences,
+        *,
+        trial: bool = False,
     ) -> Forward:
+        """The forward of a plan; on trial, in full precision and not compiled."""
         device = self.options.device
         forward: Forward
         if plan.restructured or plan.cut:
@@ -372,12 +451,12 @@ class Engine:
                 plan,
                 stored,
                 strategy.low_rank(model),
-                fixed=not may_change_what_trains(strategy),
-                compiled=self.options.compile,
+                fixed=not overridden(strategy) & {"before_training", "after_step"},
+                compiled=self.options.compile and not trial,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
-        return AutocastForward(forward, device) if self.options.precision == "bf16" else forward
+        return AutocastForward(forward, device) if self.options.precision == "bf16" and not trial else forward
 
 
 def _possible(options: EngineOptions, emb_dim: int) -> Plan:
@@ -389,39 +468,12 @@ def _possible(options: EngineOptions, emb_dim: int) -> Plan:
     return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
 
 
-def _trains_plain_head_only(model: GPTModel, strategy: Strategy) -> bool:
-    """Whether a run is nothing but AdamW with one learning rate on a linear head."""
-    own = (
-        "learning_rate_of",
-        "weight_decay_of",
-        "param_groups",
-        "before_training",
-        "extra_loss",
-        "after_step",
-    )
-    plain = all(getattr(type(strategy), name) is getattr(Strategy, name) for name in own)
+def _trains_plain_head(model: GPTModel, facts: Facts) -> bool:
+    """Whether what trains is a linear head that nobody has touched."""
     head = model.out_head
-    if not plain or type(head) is not nn.Linear or head.bias is None:
+    if not facts.plain or head.bias is None:
         return False
     return {id(each) for each in trainable_parameters(model)} == {id(head.weight), id(head.bias)}
-
-
-class disturbed:
-    """Parameters with noise added inside a ``with`` block, bit-equal to before after it."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.parameters = parameters
-
-    def __enter__(self) -> None:
-        self.kept = [parameter.detach().clone() for parameter in self.parameters]
-        generator = torch.Generator().manual_seed(0)
-        for parameter in self.parameters:
-            noise = 0.02 * torch.randn(parameter.shape, generator=generator)
-            parameter.data.add_(noise.to(parameter.device))
-
-    def __exit__(self, *exception: object) -> None:
-        for parameter, kept in zip(self.parameters, self.kept, strict=True):
-            parameter.data.copy_(kept)
 
 
 def _check_reproduced(trained: Evaluation, reloaded: Evaluation) -> None:

@@ -25,6 +25,10 @@ class Meter:
         self.seconds: dict[str, float] = {}
         self.exact_peak = _reset_peak_memory(device)
 
+    def forget_peak(self) -> None:
+        """Begin a new peak: what was in use so far belongs to no run."""
+        self.exact_peak = _reset_peak_memory(self.device)
+
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
         """Add the time of a ``with`` block to a part; waits for the device before and after."""

@@ -1,8 +1,8 @@
 """What need not be computed again at every step, derived from the model as a strategy left it.
 
-Nothing here asks for a strategy's name: a plan follows from which parameters train, which layers were inserted,
-which hooks are registered, and whether dropout draws random numbers. Where a guard fails, the plan falls back to
-more work and says why.
+Nothing here asks for a strategy's name: a plan follows from which parameters train, from what of the model is
+unchanged (``facts.py``), and from whether dropout draws random numbers. Where a guard fails, the plan falls back to
+more work and says why; where something is not recognised at all, to the reference path.
 
 Stages: embed, block 0 .. L-1, final norm, head; ``cut`` is the number of stages that are computed once per
 distinct message (0: none, L + 2: all but the head).
@@ -14,14 +14,13 @@ from typing import Any
 
 from torch import nn
 
-from headtohead.core.engine.block import is_standard, is_untouched
+from headtohead.core.engine.facts import Facts, look
 from headtohead.core.engine.linear import Updates
 from headtohead.core.engine.prefix import Stored
 from headtohead.core.engine.sequences import Sequences
-from headtohead.core.model import GPTModel, LayerNorm
+from headtohead.core.model import GPTModel
+from headtohead.core.readout import Readout
 from headtohead.core.strategy import Strategy
-
-_LEAF_TYPES = {nn.Embedding, nn.Dropout, LayerNorm}  # the stages that are no blocks
 
 
 @dataclass(frozen=True)
@@ -86,56 +85,62 @@ ALL = Plan(
 REFERENCE = Plan()
 
 
-def derive(model: GPTModel, strategy: Strategy, updates: Updates, allowed: Plan = ALL) -> Plan:
-    """The plan for a model after ``apply``.
+def reference(why: str) -> Plan:
+    """The reference path, with the reason."""
+    return Plan(notes=(f"reference path: {why}",))
+
+
+def derive(
+    model: GPTModel,
+    strategy: Strategy,
+    updates: Updates,
+    allowed: Plan = ALL,
+    readout: Readout = Readout(),  # noqa: B008 - frozen
+) -> Plan:
+    """The plan for a model as a strategy left it, still to be verified.
 
     Args:
         model: with its trainable parameters marked and its layers inserted.
-        strategy: only asked whether it may change during training what trains.
+        strategy: only asked which methods of the contract it overrides.
         updates: the low-rank updates it declares.
         allowed: what may be done at all; its ``cut`` is 0 where nothing may be computed once.
+        readout: what the class is read from.
     """
-    drop = next(
-        (module.p for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0), None
-    )
-    if drop is not None:
-        return Plan(
+    facts = look(model, strategy)
+    if why := facts.beyond or readout.why_reference():
+        return reference(why)
+    drop = _active_dropout(model)
+    if drop:
+        return replace(
+            reference(f"dropout {drop:g} draws random numbers that depend on the order of the work"),
             fused_optimizer=allowed.fused_optimizer,
-            notes=(
-                f"reference path: dropout {drop:g} draws random numbers that depend on the order of the work",
-            ),
         )
-    notes: list[str] = []
-    changes = may_change_what_trains(strategy)
-    if changes:
-        notes.append("nothing is computed once: the strategy may change after a step what trains")
-    cut = 0 if changes or allowed.cut == 0 else _first_own_stage(model)
+    changes = "after_step" in facts.overrides
+    note = "nothing is computed once: the strategy may change after a step what trains"
+    cut = 0 if changes or allowed.cut == 0 else _first_own_stage(model, facts)
     if cut < 2:
         cut = 0  # a prefix of embeddings alone is cheaper to compute than to keep
-    why_not = _not_restructurable(model, cut)
-    token_weight = getattr(model.tok_emb, "weight", None)
+    why_not = _not_restructurable(model, facts, cut)
     plan = Plan(
         cut=cut,
         restructured=True,
         last_position=allowed.last_position,
         associative=allowed.last_position and allowed.associative,
-        merged=allowed.merged and bool(updates),
+        # Constants of a declaration are read once, which code that runs between two steps may change.
+        merged=allowed.merged and bool(updates) and not facts.steps,
         fused_optimizer=allowed.fused_optimizer,
-        compact_embedding=allowed.compact_embedding
-        and not changes
-        and type(model.tok_emb) is nn.Embedding
-        and bool(token_weight is not None and token_weight.requires_grad),
+        compact_embedding=allowed.compact_embedding and facts.plain and model.tok_emb.weight.requires_grad,
         onednn=allowed.onednn,
-        notes=tuple(notes),
+        notes=(note,) if changes else (),
     )
     if why_not or not allowed.restructured:
         return plan.without_restructuring(why_not or "the model's own modules, as asked")
     return plan
 
 
-def may_change_what_trains(strategy: Strategy) -> bool:
-    """Whether the strategy does something after a step, which may change what trains from then on."""
-    return type(strategy).after_step is not Strategy.after_step
+def _active_dropout(model: GPTModel) -> float:
+    """The first probability other than zero."""
+    return next((part.p for part in model.modules() if isinstance(part, nn.Dropout) and part.p > 0), 0.0)
 
 
 def stages(model: GPTModel) -> list[tuple[str, list[nn.Module]]]:
@@ -153,47 +158,25 @@ def stage_tensors(model: GPTModel, cut: int) -> Iterator[tuple[str, Any]]:
                 yield f"{stage}/{index}/{name}", parameter
 
 
-def _first_own_stage(model: GPTModel) -> int:
-    """The number of stages before the first that trains, was changed, or has a hook (never the head's)."""
-    if _has_hooks(model) or "forward" in vars(model) or type(model) is not GPTModel:
-        return 0
-    for number, (_, modules) in enumerate(stages(model)[:-1]):
-        if not all(_is_pristine(module) for module in modules):
+def _first_own_stage(model: GPTModel, facts: Facts) -> int:
+    """The number of stages before the first that trains or was changed (never the head's)."""
+    places: list[tuple[str, ...]] = [("tok_emb", "pos_emb", "drop_emb")]
+    places += [(f"trf_blocks.{index}",) for index in range(len(model.trf_blocks))]
+    places += [("final_norm",)]
+    for number, ((_, modules), names) in enumerate(zip(stages(model), places, strict=False)):
+        trains = any(parameter.requires_grad for module in modules for parameter in module.parameters())
+        if trains or not facts.unchanged(*names):
             return number
-    return len(model.trf_blocks) + 2
+    return len(places)
 
 
-def _is_pristine(module: nn.Module) -> bool:
-    """Nothing in it trains, was put there or replaced, or is watched by a hook."""
-    if any(parameter.requires_grad for parameter in module.parameters()):
-        return False
-    if any(_has_hooks(part) or "forward" in vars(part) for part in module.modules()):
-        return False
-    return type(module) in _LEAF_TYPES or is_untouched(module)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
-
-
-def _not_restructurable(model: GPTModel, cut: int) -> str | None:
+def _not_restructurable(model: GPTModel, facts: Facts, cut: int) -> str | None:
     """Why the stages from the cut on cannot be computed by the engine's blocks; None where they can."""
-    if type(model) is not GPTModel or _has_hooks(model):
-        return "the model's own modules are called: the model itself was changed"
-    for name, modules in stages(model)[cut:]:
-        for module in modules:
-            if any(_has_hooks(part) for part in module.modules()):
-                return f"the model's own modules are called: {name} has a hook"
-    if cut == 0 and not (type(model.tok_emb) is nn.Embedding and type(model.pos_emb) is nn.Embedding):
+    if cut == 0 and not facts.unchanged("tok_emb", "pos_emb", "drop_emb"):
         return "the model's own modules are called: the embeddings were replaced"
-    for index, block in enumerate(model.trf_blocks):
+    for index in range(len(model.trf_blocks)):
         # The frozen blocks before the cut are not computed here, so their shape does not matter.
-        if index + 1 >= cut and not is_standard(block):
+        if index + 1 >= cut and not facts.called_only(index):
             return f"the model's own modules are called: block {index} was changed beyond its linear layers"
     return None
 

@@ -52,7 +52,7 @@ def way_of(engine: Engine, variant: Variant) -> Way:
         return Way.ALONE
     if seen.only_head:
         return Way.HEADS
-    if seen.cut and options.device == "cpu":
+    if seen.cut and options.device == "cpu" and not seen.steps:
         return Way.SIDE_BY_SIDE  # cores share nothing but memory, so batching gains nothing
     on_cuda = options.device.startswith("cuda") and not options.compile
     if seen.cut and seen.restructured and on_cuda and can_be_stacked(strategy):

@@ -1,6 +1,8 @@
 """Runs that read the same hidden states, one per core.
 
-Each trains on one thread, without the barriers of a product split over cores.
+Each trains on one thread, without the barriers of a product split over cores. All of them share torch's generator,
+so a run goes this way only where nothing in its steps can draw from it: the strategy has no code of its own between
+two steps, and no forward pass was seen to draw. Others go alone.
 """
 
 import threading
@@ -11,20 +13,21 @@ from dataclasses import replace
 import torch
 
 from headtohead.core.engine.fit import Engine, OnProgress
-from headtohead.core.engine.group import Ended, events_of
+from headtohead.core.engine.group import Ended, events_of, fit_alone
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.engine.threads import AVAILABLE
+from headtohead.core.engine.verify import PlanFailed
 from headtohead.core.errors import TrainingError
 from headtohead.core.training import Progress
 
 
 def fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
     """One run per core, each on one thread."""
-    threads = torch.get_num_threads()
+    threads, alone = torch.get_num_threads(), []
     steps = _SharedProgress(len(jobs), on_progress)
     try:
         with ThreadPoolExecutor(AVAILABLE, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            waiting: dict[Future[Outcome], Job] = {
+            waiting: dict[Future[Outcome | None], Job] = {
                 pool.submit(_fit_drawn, engine, job, steps.of(number)): job for number, job in enumerate(jobs)
             }
             try:
@@ -32,18 +35,28 @@ def fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgres
                     error = done.exception()
                     if error is not None and not isinstance(error, Exception):
                         raise error
-                    yield waiting[done], error if error is not None else done.result()
+                    if error is None and (outcome := done.result()) is not None:
+                        yield waiting[done], outcome
+                    elif error is None or isinstance(error, PlanFailed):
+                        alone.append(waiting[done])
+                    else:
+                        yield waiting[done], error
             finally:
                 steps.stopped = True
                 for future in waiting:
                     future.cancel()
     finally:
         torch.set_num_threads(threads)
+    for job in alone:
+        yield fit_alone(engine, job, on_progress)
 
 
-def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome:
+def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome | None:
+    """The run's outcome; None where it must not share the generator."""
     with engine.drawing:
         run = engine.prepare(job, on_progress)
+        if run.verdict.draws or not run.plan.cut:
+            return None
         events = events_of(engine, job.seed)
     outcome = engine.finish(run, engine.train(run, events, on_progress))
     # The process's peak belongs to all runs that shared it.

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun, disturbed
+from headtohead.core.engine.facts import overridden
+from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun
 from headtohead.core.engine.group import Ended, check_losses, events_of, fit_alone, follow
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.engine.tail import Tail, logits_of_all
+from headtohead.core.engine.trial import first_line
+from headtohead.core.engine.verify import disturbed
 from headtohead.core.errors import TrainingError
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy
@@ -31,8 +34,7 @@ FLOATS = 4  # per trained number: itself, its gradient and AdamW's two moments
 
 def can_be_stacked(strategy: Strategy) -> bool:
     """Whether a step of a strategy is nothing but cross-entropy and AdamW (with any groups)."""
-    own = ("before_training", "extra_loss", "after_step")
-    return all(getattr(type(strategy), name) is getattr(Strategy, name) for name in own)
+    return not overridden(strategy) & {"before_training", "extra_loss", "after_step"}
 
 
 def fit_stacked(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
@@ -42,7 +44,7 @@ def fit_stacked(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) ->
         try:
             stack, histories = _train(engine, waiting, on_progress)
         except Exception as error:  # noqa: BLE001 - whatever is in the way, each run can be tried alone
-            why_not = f"not trained together with other seeds: {_first_line(error)}"
+            why_not = f"not trained together with other seeds: {first_line(error)}"
             break
         waiting = waiting[len(stack.runs) :]
         yield from _finish(engine, stack, histories)
@@ -52,10 +54,6 @@ def fit_stacked(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) ->
         if why_not and isinstance(outcome, Outcome):
             outcome = replace(outcome, warnings=[*outcome.warnings, why_not])
         yield job, outcome
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _train(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> tuple["Stack", list[History]]:

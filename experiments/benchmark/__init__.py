@@ -1,8 +1,8 @@
-"""The engine measured against its own reference path, the book's package, and transformers + peft.
+"""The engine measured against the book's package, and transformers + peft.
 
     python -m experiments.benchmark --quick
 
-``work`` counts what a protocol consists of and chooses the messages to measure on; ``ours`` and ``peers`` are the
-contenders; ``worker`` runs one of them in a process of its own; ``rounds`` measures them in turn; ``groups``
-measures several seeds at once; ``results`` turns times into ratios; ``output`` writes them down.
+``inputs`` finds weights and messages and counts what a run consists of; ``contender`` says what a contender must be
+able to do, ``ours`` and ``peers`` do it; ``measure`` gives each of them its turns, every turn in a process of its
+own; ``output`` makes ratios of times, a page and a plot.
 """

@@ -1,4 +1,4 @@
-"""Compare the engine's speed with that of its reference path, the book's package, and transformers + peft.
+"""Compare the engine's speed with that of the book's package, and of transformers + peft.
 
 python -m experiments.benchmark --quick
 """
@@ -7,16 +7,14 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from headtohead.core.errors import InputError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """\
 examples:
-  python -m experiments.benchmark --quick                 a small random model, under three minutes
+  python -m experiments.benchmark --quick                 the demo model, a few minutes
   python -m experiments.benchmark                         a random model of 124M's shape: speed does not depend on
                                                           the weights' values
   python -m experiments.benchmark --strategies lora,all_layers --rounds 5
@@ -47,32 +45,18 @@ def build_parser() -> argparse.ArgumentParser:
         default="head,last_block,all_layers,lora",
         help="(default: %(default)s)",
     )
-    add("--contenders", metavar="LIST", help="ours, ours_reference, book, book_fast, transformers, ours_last_real, "
-        "transformers_dynamic, book_last_real (default: all)")  # fmt: skip
     add(
-        "--model",
-        metavar="NAME",
-        help="shape: 124M, 355M, 774M, 1558M or demo (default: 124M; demo with --quick)",
+        "--contenders", metavar="LIST", help="ours, book, ours_last_real, transformers_dynamic (default: all)"
     )
     add("--weights-dir", type=Path, metavar="DIR", help="OpenAI's checkpoint (default: random weights)")
     add("--data", metavar="WHAT", help="sms_spam, demo, or a file (default: sms_spam if it was downloaded before, "
         "else demo)")  # fmt: skip
-    add("--max-length", type=int, metavar="N", help="tokens kept of a message (default: the longest)")
-    add("--epochs", type=int, default=5, metavar="N", help="of the run that is composed (default: 5)")
-    add("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
     add("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: cpu)")
     add("--rounds", type=int, metavar="N", help="turns of every contender (default: 3; 2 with --quick)")
-    add(
-        "--loss-steps",
-        type=int,
-        metavar="N",
-        help="steps on which losses are compared (default: 5; 10 with --quick)",
-    )
-    add("--prefix-fraction", type=float, metavar="F", help="of the distinct messages, for the time of the frozen "
-        "prefix (default: 0.1)")  # fmt: skip
-    add("--full", action="store_true", help="compute the frozen prefix of every message: --prefix-fraction 1")
-    add("--no-groups", action="store_true", help="leave out several seeds at once")
-    add("--quick", action="store_true", help="short turns on a small model")
+    add("--loss-steps", type=int, metavar="N", help="steps of a turn, on which losses are compared and whose time is "
+        "taken (default: 5; 10 with --quick)")  # fmt: skip
+    add("--full", action="store_true", help="compute the frozen prefix of every message instead of a tenth")
+    add("--quick", action="store_true", help="short turns on the demo model")
     add("--output", type=Path, default=Path("results/benchmark"), metavar="STEM",
         help="write STEM.json, .csv, .md and .png (default: results/benchmark)")  # fmt: skip
     return parser
@@ -83,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     command = "python -m experiments.benchmark " + " ".join(sys.argv[1:] if argv is None else argv)
     try:
+        for name in ("rounds", "loss_steps"):
+            if (value := getattr(arguments, name)) is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
         return _run(arguments, command.strip())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -95,59 +82,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, command: str) -> int:
     from rich.console import Console
 
+    from headtohead.core.device import resolve_device
     from headtohead.core.training import TrainConfig
-    from headtohead.experiments.benchmark import contenders, inputs, output, results
-    from headtohead.experiments.benchmark.rounds import Benchmark
-    from headtohead.experiments.environment import resolve_device
+    from headtohead.experiments.benchmark import inputs, measure, output
+    from headtohead.experiments.benchmark.contender import Settings, Task
     from headtohead.strategies import build_variants, split_labels
 
-    settings = _settings(arguments, resolve_device(arguments.device))
-    variants = build_variants(split_labels(arguments.strategies))
-    chosen = contenders.choose(arguments.contenders)
-    console = Console(highlight=False)
-    for sentence in dict.fromkeys(filter(None, map(contenders.missing, chosen))):
-        console.print(f"[yellow]{sentence}; these rows stay empty[/yellow]")
-    config = TrainConfig(epochs=arguments.epochs, batch_size=arguments.batch_size)
-    with tempfile.TemporaryDirectory(prefix="headtohead-benchmark-") as folder:
-        model = arguments.model or ("demo" if arguments.quick and arguments.weights_dir is None else None)
-        pretrained = inputs.find_weights(model, arguments.weights_dir, Path(folder))
-        dataset = inputs.find_messages(arguments.data, arguments.max_length, pretrained, Path(folder))
-        title = f"{pretrained.name}, {pretrained.source}; {dataset.source}; {settings.device}"
-        console.print(title, markup=False)
-        benchmark = Benchmark(chosen, pretrained, dataset, config, settings, console)
-        found = benchmark.run(variants)
-    rows = results.summarise(found, config.batch_size)
-    facts = inputs.describe(command, pretrained, dataset, config, settings, found)
-    together = results.share_prefix(found, config.batch_size)
-    outcome = output.Outcome(facts, inputs.notes(settings, found, dataset), rows, together, found.groups)
-    paths = output.write_all(outcome, arguments.output)
-    console.print(
-        "\n" + output.markdown(outcome, paths[-1].name).partition("## Measured parts")[0], markup=False
-    )
+    chosen, console = measure.choose(arguments.contenders), Console(highlight=False)
+    variants, config = build_variants(split_labels(arguments.strategies)), TrainConfig()
+    quick = {"rounds": 2, "loss_steps": 10, "least_seconds": 0.1, "heads": 10} if arguments.quick else {}
+    asked = {name: getattr(arguments, name) for name in ("rounds", "loss_steps") if getattr(arguments, name)}
+    asked |= {"prefix_fraction": 1.0} if arguments.full else {}
+    settings = Settings(**{"device": resolve_device(arguments.device), **quick, **asked})
+    for sentence in dict.fromkeys(filter(None, map(measure.missing, chosen))):
+        console.print(f"{sentence}; these rows stay empty", style="yellow", markup=False)
+    with tempfile.TemporaryDirectory(prefix="headtohead-benchmark-") as name:
+        folder = Path(name)
+        pretrained = inputs.find_weights(arguments.weights_dir, arguments.quick, folder)
+        dataset = inputs.find_messages(arguments.data, pretrained)
+        sample = inputs.choose_sample(dataset, config, settings.seed, settings.loss_steps)
+        thinned = inputs.thin_out(dataset, sample, settings.prefix_fraction)
+        task = Task(variants[0], pretrained, dataset, thinned, sample, config, settings, folder)
+        console.print(
+            f"{pretrained.name}, {pretrained.source}; {dataset.source}; {settings.device}",
+            markup=False,
+            soft_wrap=True,
+        )
+        found = measure.Benchmark(chosen, task, console).run(variants)
+    page, paths = output.write_all(command, task, found, arguments.output)
+    console.print("\n" + page.partition("## Measured parts")[0], markup=False, soft_wrap=True)
     console.print("written: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
-    failed = [
-        row for row in rows if row.trouble and contenders.missing(contenders.BY_NAME[row.contender]) is None
-    ]
-    return EXIT_FAILED if failed else EXIT_OK
-
-
-def _settings(arguments: argparse.Namespace, device: str) -> Any:
-    from headtohead.experiments.benchmark.rounds import Settings
-
-    settings = Settings(device=device, groups=not arguments.no_groups)
-    if arguments.quick:
-        settings = replace(settings, rounds=2, loss_steps=10, least_seconds=0.1, heads=20)
-    for name in ("rounds", "loss_steps", "prefix_fraction"):
-        if (value := getattr(arguments, name)) is not None:
-            settings = replace(settings, **{name: value})
-    if arguments.full:
-        settings = replace(settings, prefix_fraction=1.0)
-    for name, value in asdict(settings).items():
-        if name in ("rounds", "loss_steps") and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
-    if not 0 < settings.prefix_fraction <= 1:
-        raise InputError(f"--prefix-fraction {settings.prefix_fraction}: must be above 0 and at most 1")
-    return settings
+    return EXIT_FAILED if found.failed else EXIT_OK
 
 
 if __name__ == "__main__":

@@ -1,175 +1,177 @@
-"""The weights and the messages of a benchmark, and what is said about them."""
+"""What is measured on: weights, messages, what one run of the protocol consists of, and a sample of it.
 
-import statistics
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+Nothing is a constant here: the counts follow from the protocol's events over the data set's rows.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from headtohead.core import data, weights
-from headtohead.core.config import CONFIGS, DEFAULT_MODEL
-from headtohead.core.data import Dataset
+from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL
+from headtohead.core.data import Dataset, Split, load_dataset
 from headtohead.core.engine.sequences import distinct_sequences
-from headtohead.core.errors import InputError, Unavailable
-from headtohead.core.model import GPTModel
-from headtohead.core.training import TrainConfig
-from headtohead.core.weights import Pretrained
-from headtohead.experiments.benchmark.rounds import GEMM, Measurements, Settings
-from headtohead.experiments.environment import describe_environment
-from headtohead.experiments.wording import short_seconds
+from headtohead.core.errors import Unavailable
+from headtohead.core.training import (
+    SPLITS,
+    Event,
+    Finish,
+    Measure,
+    SplitName,
+    Step,
+    TrainConfig,
+    protocol,
+    row_loaders,
+)
+from headtohead.core.weights import Pretrained, find_pretrained
+from headtohead.core.weights.pretrained import tensors_sha256
+from headtohead.core.weights.random import random_tensors
 
-PEERS = ("llms-from-scratch", "transformers", "peft")
-
-
-class RandomWeights(Pretrained):
-    """Random weights of a published shape, in a file that lives as long as the benchmark."""
-
-    def build(self) -> GPTModel:
-        """A fresh model on the CPU in evaluation mode."""
-        assert self.path is not None
-        with torch.device("meta"):
-            model = GPTModel(self.config)
-        tensors = load_file(self.path)
-        model.load_state_dict(tensors | {weights.TIED_HEAD: tensors["tok_emb.weight"]}, assign=True)
-        model.out_head.weight = model.tok_emb.weight
-        return model.eval()
+T = TypeVar("T")
 
 
-def find_weights(model: str | None, weights_dir: Path | None, folder: Path) -> Pretrained:
-    """OpenAI's checkpoint where a folder is named, else random weights of that model's shape.
+def find_weights(weights_dir: Path | None, quick: bool, folder: Path) -> Pretrained:
+    """OpenAI's checkpoint where a folder is named, else the demo model, or random weights of 124M's shape.
+
+    The random ones lie in a file, so that building a model takes no longer than it does with real ones.
 
     Raises:
-        InputError: an unknown name, or a folder without a whole checkpoint.
+        InputError: a folder without a whole checkpoint.
     """
-    if weights_dir is not None or model == "demo":
-        return weights.find_pretrained(model, weights_dir, download=False)
-    name = model or DEFAULT_MODEL
-    if name not in CONFIGS:
-        raise InputError(f"model {name!r} is unknown; choose one of {', '.join(CONFIGS)}")
-    tensors, generator = {}, torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        shapes = {key: tuple(values.shape) for key, values in GPTModel(CONFIGS[name]).state_dict().items()}
-    for key, shape in shapes.items():
-        if key != weights.TIED_HEAD:
-            center = 1.0 if key.endswith("scale") else 0.0
-            tensors[key] = torch.randn(shape, generator=generator).mul_(0.02).add_(center)
-    path = folder / "random.safetensors"
+    if weights_dir is not None or quick:
+        model = None if weights_dir is not None else DEMO_MODEL
+        return find_pretrained(model, weights_dir, download=False)
+    config, path = CONFIGS[DEFAULT_MODEL], folder / "random.safetensors"
+    tensors = random_tensors(config, seed=0, spread=0.02)
     save_file(tensors, path)
-    sha256 = weights.tensors_sha256(tensors)
-    return RandomWeights(
-        name, CONFIGS[name], sha256, path, f"random weights of {name}'s shape", is_demo=False
-    )
+    source = f"random weights of {DEFAULT_MODEL}'s shape"
+    return Pretrained(DEFAULT_MODEL, config, tensors_sha256(tensors), source, partial(load_file, path))
 
 
-def find_messages(
-    wanted: str | None, max_length: int | None, pretrained: Pretrained, folder: Path
-) -> Dataset:
+def find_messages(wanted: str | None, pretrained: Pretrained) -> Dataset:
     """The messages that are asked for; by default the SMS Spam Collection if it is in the cache, else the demo's."""
     length = pretrained.config.context_length
-
-    def load(name: str | None) -> Dataset:
-        return data.load_dataset(
-            name, folder / "data", context_length=length, max_length=max_length, download=False
-        )
-
-    if wanted is not None:
-        return load(wanted)
     try:
-        return load(None)
+        return load_dataset(wanted, context_length=length, download=False)
     except Unavailable:
-        return load("demo")
+        if wanted is not None:
+            raise
+        return load_dataset("demo", context_length=length)
 
 
-def describe(
-    command: str,
-    pretrained: Pretrained,
-    dataset: Dataset,
-    config: TrainConfig,
-    settings: Settings,
-    found: Measurements,
-) -> dict[str, Any]:
-    """Everything that a reader needs to judge the numbers, or to measure them again."""
-    environment = describe_environment(settings.device)
-    for name in PEERS:
-        try:
-            environment[name] = version(name)
-        except PackageNotFoundError:
-            environment[name] = "not installed"
-    gemm = found.gemm
-    rows = {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")}
-    where = (
-        environment.get("accelerator")
-        or f"{environment.get('processor', 'CPU')}, {environment['threads']} threads"
-    )
-    summary = (
-        f"{pretrained.name} ({pretrained.source}) on {dataset.name} ({rows['train']} training messages of "
-        f"{dataset.max_length} tokens), {config.epochs} epochs of batches of {config.batch_size}, fp32, on {where}."
-    )
-    return {
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "summary": summary,
-        "title": f"One whole run, {pretrained.name} on {dataset.name}; {where}",
-        "environment": environment,
-        "model": {
-            "name": pretrained.name,
-            "source": pretrained.source,
-            "sha256": pretrained.sha256,
-            "config": asdict(pretrained.config),
-        },
-        "dataset": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "sha256": dataset.sha256,
-            "rows": rows,
-            "max_length": dataset.max_length,
-        },
-        "train_config": {key: value for key, value in asdict(config).items() if key != "position"},
-        "settings": asdict(settings),
-        "work": {position: asdict(work) for position, work in found.work.items()},
-        "gemm": {
-            "shape": list(GEMM),
-            "operations_per_second": statistics.median(gemm) if gemm else None,
-            "lowest": min(gemm, default=None),
-            "highest": max(gemm, default=None),
-        },
-    }
+# --- what one run consists of ----------------------------------------------------------------------------------
 
 
-def notes(settings: Settings, found: Measurements, dataset: Dataset) -> list[str]:
-    """How the numbers came about, a sentence each."""
-    work = next(iter(found.work.values()))
-    distinct = len(distinct_sequences(dataset, TrainConfig()))
-    sampled = (
-        "The frozen prefix was computed for every distinct message, once."
-        if settings.full
-        else f"The frozen prefix was computed in every round for about {100 * settings.prefix_fraction:.0f} % of the "
-        f"{distinct:,} distinct messages, and its time, its time from disk and its memory were scaled up by tokens; "
-        "--full computes all of it."
-    )
-    speed = statistics.median(found.gemm) / 1e9 if found.gemm else float("nan")
-    return [
-        f"A whole run is composed of measured parts: {work.steps} steps and {work.evaluation_batches} forward-only "
-        f"batches (the engine evaluates each distinct message once between two steps: {work.evaluation_rows:,} "
-        "messages), plus the frozen prefix where there is one. Loading the model, and saving and reloading the "
-        "classifier, are left out for all.",
-        f"{settings.rounds} rounds, every contender once in each, in changing order; numbers are medians over "
-        "rounds, and ratios are taken within a round.",
-        sampled,
-        f"Drawing the batches' row numbers ({short_seconds(work.loop_seconds)} per run) is charged to the engine only.",
-        f"{settings.timed_steps} different batches are timed per turn, chosen evenly from short to long messages.",
-        "Peers use torch's default AdamW, and no dropout, as all others. transformers keeps no key-value cache, and "
-        "gets a bias in its head, as the others have.",
-        "Peak memory: resident memory of the contender's own process (allocated memory on a GPU), from before its "
-        "first step to after the compared ones.",
-        f"GEMM speed: {speed:,.0f} GFLOP/s, the median over rounds of a {GEMM[0]}x{GEMM[1]}x{GEMM[2]} fp32 product "
-        "by the faster library. FLOPs are counted by torch while a step runs: what is computed, not what the book's "
-        "step would need.",
-        "Loss difference: the largest over the first "
-        f"{settings.loss_steps} steps, against the book's model under the same protocol. last_real is read at the last "
-        "real token instead of the last position, so it is another protocol with other losses.",
-    ]
+@dataclass(frozen=True)
+class Work:
+    """The parts of one run.
+
+    Attributes:
+        steps: training steps.
+        evaluation_batches: forward-only batches, as the book's loop does them.
+        evaluation_rows: messages that the engine evaluates, each distinct one once between two steps.
+        loop_seconds: drawing the rows of all these batches from DataLoaders, without computing anything.
+    """
+
+    steps: int
+    evaluation_batches: int
+    evaluation_rows: int
+    loop_seconds: float
+
+
+def draw_events(dataset: Dataset, config: TrainConfig, seed: int) -> list[Event]:
+    """The whole protocol of one seed."""
+    torch.manual_seed(seed)
+    return list(protocol(row_loaders(dataset, config.batch_size), config))
+
+
+def count_work(dataset: Dataset, config: TrainConfig, seed: int) -> Work:
+    """Count one run's parts by following its protocol."""
+    start = time.perf_counter()
+    events = draw_events(dataset, config, seed)
+    loop_seconds = time.perf_counter() - start
+    of_row = distinct_sequences(dataset, config).of_row
+    steps, batches, rows, known = 0, 0, 0, set[int]()
+    for event in events:
+        if isinstance(event, Step):
+            steps += 1
+            known.clear()
+            continue
+        parts = event.batches if isinstance(event, Finish) else _parts(event)
+        for split, evaluated in parts.items():
+            if split == "test":  # is evaluated by the reloaded classifier
+                known.clear()
+            numbers = set(of_row[split][torch.cat(evaluated)].tolist())
+            batches += len(evaluated)
+            rows += len(numbers - known)
+            known |= numbers
+    return Work(steps, batches, rows, loop_seconds)
+
+
+def _parts(event: Measure) -> dict[SplitName, list[Tensor]]:
+    return {"train": event.train, "validation": event.validation}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows on which the parts of a run are measured; the same for every contender.
+
+    Attributes:
+        batches: of training, on which losses are compared: one of middle length whose time is not taken, then
+            some from short to long ones.
+        evaluated: as many rows of train and of validation as an evaluation of the protocol takes, all distinct.
+    """
+
+    batches: list[list[int]]
+    evaluated: dict[SplitName, list[int]]
+
+
+def choose_sample(dataset: Dataset, config: TrainConfig, seed: int, steps: int) -> Sample:
+    """``steps`` batches of the first epoch, at even quantiles of their number of real tokens, and rows likewise."""
+    events = draw_events(dataset, replace(config, epochs=1), seed)
+    batches = [event.rows.tolist() for event in events if isinstance(event, Step)]
+    batches.sort(key=lambda rows: int(dataset.train.last_position[rows].sum()))
+    of_row, split_at = distinct_sequences(dataset, config).of_row, len(dataset.train)
+    numbers = torch.cat([of_row["train"], of_row["validation"]]).numpy()
+    first = np.unique(numbers, return_index=True)[1]  # the first row of every distinct sequence
+    rows = {"train": first[first < split_at], "validation": first[first >= split_at] - split_at}
+    evaluated: dict[SplitName, list[int]] = {}
+    for name in ("train", "validation"):
+        lengths = getattr(dataset, name).last_position
+        by_length = sorted(rows[name].tolist(), key=lambda row: int(lengths[row]))
+        evaluated[name] = spread(by_length, config.evaluate_batches * config.batch_size)
+    return Sample(spread(batches, 1) + spread(batches, steps), evaluated)
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """``count`` items (or all) at even distances, half a distance from either end."""
+    count = min(count, len(items))
+    return [items[int((number + 0.5) * len(items) / count)] for number in range(count)]
+
+
+def thin_out(dataset: Dataset, sample: Sample, fraction: float) -> Dataset:
+    """The same number of rows, but only a fraction of the messages; sampled rows keep theirs.
+
+    The other rows repeat the kept ones, so a run has the same steps while its frozen prefix is a sample.
+    """
+    kept: dict[SplitName, set[int]] = {name: set(sample.evaluated.get(name, [])) for name in SPLITS}
+    kept["train"].update(row for batch in sample.batches for row in batch)
+    splits: dict[SplitName, Split] = {name: getattr(dataset, name) for name in SPLITS}
+    for name, split in splits.items():
+        kept[name].update(spread(range(len(split)), round(fraction * len(split)) or 1))
+        splits[name] = _repeat(split, sorted(kept[name]))
+    return replace(dataset, train=splits["train"], validation=splits["validation"], test=splits["test"])
+
+
+def _repeat(split: Split, kept: list[int]) -> Split:
+    source = np.resize(kept, len(split))
+    source[kept] = kept
+    texts = tuple(split.texts[row] for row in source)
+    return Split(texts, split.token_ids[source], split.last_position[source], split.labels[source])

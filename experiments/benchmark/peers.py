@@ -1,13 +1,13 @@
-"""The book's package and transformers + peft as contenders, each with its own plain training loop.
+"""The book's package and transformers + peft as contenders, each with the plain loop that everybody writes.
 
 They start from the engine's classifier: the same pretrained weights, head, LoRA factors where the layers are the
 same, and the same parameters trained. The book: "Build a Large Language Model (From Scratch)", whose package is
-``llms-from-scratch`` on PyPI; its steps and evaluations are made by its own functions.
+``llms-from-scratch`` on PyPI.
 """
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,47 +15,35 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headtohead.core.classifier import rebuild
+from headtohead.core.config import END_OF_TEXT
 from headtohead.core.data import Split
 from headtohead.core.engine.meter import Meter
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import LowRank, Strategy, count_parameters, trainable_parameters
-from headtohead.core.training import SPLITS, Event, Measure, SplitName, Step
-from headtohead.experiments.benchmark.contender import Assignment, Facts
+from headtohead.core.training import Event, Measure, Step
+from headtohead.experiments.benchmark.contender import Task, Turn
 
-Batch = dict[str, Tensor]  # "inputs" (B, T), "labels" (B,), and what else a contender's model is given
-HEAD = ("weight", "bias")
-PROJECTIONS = ("att.W_query", "att.W_key", "att.W_value")
+Loss = Callable[[Split, Tensor], Tensor]  # rows (B,) of a split -> their mean cross-entropy
 
 
 class PlainLoop:
-    """The loop that everybody writes: forward, backward, AdamW with torch's defaults.
+    """Forward, backward, AdamW with torch's defaults.
 
     Args:
         model: a classifier with the parameters to be trained marked.
-        assignment: data and protocol.
-        batch: rows of a split -> what ``loss`` takes.
-        loss: the mean cross-entropy of a batch.
-        same_model: see :class:`Facts`.
+        loss_of: computes the loss with it.
+        not_compared: why its losses are not those of the others.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        assignment: Assignment,
-        batch: Callable[[Split, Tensor], Batch],
-        loss: Callable[[Batch], Tensor],
-        same_model: str | None = None,
-    ) -> None:
-        self.model = model.to(assignment.device)
-        self._assignment, self._batch, self._loss_of = assignment, batch, loss
-        self._splits: dict[SplitName, Split] = {name: getattr(assignment.dataset, name) for name in SPLITS}
-        self.facts = Facts(count_parameters(trainable_parameters(model)), same_model)
+    def __init__(self, model: nn.Module, task: Task, loss_of: Loss, not_compared: str | None = None) -> None:
+        self.model, self.task, self._loss_of = model, task, loss_of
+        self._not_compared = not_compared
         self._latest: Tensor | None = None
-        self._meter = Meter(assignment.device)
+        self.meter = Meter(task.device)
 
     def follow(self, events: Iterable[Event]) -> None:
-        strategy = self._assignment.variant.strategy
+        strategy = self.task.variant.strategy
         assert isinstance(strategy, Strategy)
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=strategy.learning_rate, weight_decay=strategy.weight_decay
@@ -64,7 +52,7 @@ class PlainLoop:
         for event in events:
             if isinstance(event, Step):
                 optimizer.zero_grad()
-                loss = self._loss_of(self._rows("train", event.rows))
+                loss = self._loss_of(self.task.dataset.train, event.rows)
                 loss.backward()
                 optimizer.step()
                 self._latest = loss.detach()
@@ -74,268 +62,161 @@ class PlainLoop:
     @torch.no_grad()
     def _evaluate(self, event: Measure) -> None:
         self.model.eval()
-        splits: dict[SplitName, list[Tensor]] = {"train": event.train, "validation": event.validation}
-        for split, batches in splits.items():
-            sum(self._loss_of(self._rows(split, rows)).item() for rows in batches)
+        dataset = self.task.dataset
+        for split, batches in ((dataset.train, event.train), (dataset.validation, event.validation)):
+            sum(self._loss_of(split, rows).item() for rows in batches)
         self.model.train()
-
-    def _rows(self, split: SplitName, rows: Tensor) -> Batch:
-        device = self._assignment.device
-        return {name: values.to(device) for name, values in self._batch(self._splits[split], rows).items()}
 
     def loss(self) -> float:
         assert self._latest is not None
         return float(self._latest)
 
-    def rest(self) -> None:
-        self.model.zero_grad(set_to_none=True)
-
-    def prefix_seconds(self, from_disk: bool) -> float:
-        raise NotImplementedError("a plain loop computes nothing once")
-
-    def peak_memory_bytes(self) -> int | None:
-        return self._meter.peak_memory_bytes()
+    def describe(self, turn: Turn, disk: bool) -> None:
+        turn.trainable_params = count_parameters(trainable_parameters(self.model))
+        turn.not_compared = self._not_compared
 
 
-# --- weights under other names ---------------------------------------------------------------------------------
+# --- the same classifier in another package --------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How another package names GPT-2's parameters.
-
-    Attributes:
-        top: its name of a parameter outside of the blocks -> ours.
-        block: the beginning of its names in block {b}.
-        linears: its name of a linear layer in a block -> ours, several where it fuses them.
-        norms: its name of a norm in a block -> ours.
-        norm_parameters: its names of a norm's scale and shift.
-        transposed: its linear weights are (in, out).
-    """
-
-    top: dict[str, str]
-    block: str
-    linears: dict[str, tuple[str, ...]]
-    norms: dict[str, str]
-    norm_parameters: tuple[str, str] = ("weight", "bias")
-    transposed: bool = False
-
-    def sources(self, n_layers: int) -> dict[str, tuple[str, ...]]:
-        """Its name of every parameter but the head's -> ours."""
-        names: dict[str, tuple[str, ...]] = {theirs: (ours,) for theirs, ours in self.top.items()}
-        for number in range(n_layers):
-            block, own = self.block.format(b=number), f"trf_blocks.{number}."
-            for layer, layers in self.linears.items():
-                for part in HEAD:
-                    names[f"{block}{layer}.{part}"] = tuple(f"{own}{each}.{part}" for each in layers)
-            for norm, ours in self.norms.items():
-                for theirs, part in zip(self.norm_parameters, ("scale", "shift"), strict=True):
-                    names[f"{block}{norm}.{theirs}"] = (f"{own}{ours}.{part}",)
-        return names
-
-    def translate(self, name: str, tensor: Tensor) -> Tensor:
-        """A linear layer's weight in its orientation."""
-        return tensor.T.contiguous() if self.transposed and tensor.dim() == 2 and ".h." in name else tensor
-
-
-BOOK = Naming(
-    top={name: name for name in ("tok_emb.weight", "pos_emb.weight", "final_norm.scale", "final_norm.shift")},
-    block="trf_blocks.{b}.",
-    linears={name: (name,) for name in (*PROJECTIONS, "att.out_proj", "ff.layers.0", "ff.layers.2")},
-    norms={"norm1": "norm1", "norm2": "norm2"},
-    norm_parameters=("scale", "shift"),
-)
-BOOK_FAST = Naming(
-    top={
-        "tok_emb.weight": "tok_emb.weight",
-        "pos_emb.weight": "pos_emb.weight",
-        "final_norm.weight": "final_norm.scale",
-        "final_norm.bias": "final_norm.shift",
-    },
-    block="trf_blocks.{b}.",
-    linears={
-        "att.qkv": PROJECTIONS,
-        "att.proj": ("att.out_proj",),
-        "ff.layers.0": ("ff.layers.0",),
-        "ff.layers.2": ("ff.layers.2",),
-    },
-    norms={"norm1": "norm1", "norm2": "norm2"},
-)
-TRANSFORMERS = Naming(
-    top={
-        "transformer.wte.weight": "tok_emb.weight",
-        "transformer.wpe.weight": "pos_emb.weight",
-        "transformer.ln_f.weight": "final_norm.scale",
-        "transformer.ln_f.bias": "final_norm.shift",
-    },
-    block="transformer.h.{b}.",
-    linears={
-        "attn.c_attn": PROJECTIONS,
-        "attn.c_proj": ("att.out_proj",),
-        "mlp.c_fc": ("ff.layers.0",),
-        "mlp.c_proj": ("ff.layers.2",),
-    },
-    norms={"ln_1": "norm1", "ln_2": "norm2"},
-    transposed=True,
-)
-
-
-def copy_pretrained(model: nn.Module, naming: Naming, assignment: Assignment, trained: set[str]) -> None:
-    """Put the pretrained weights into another package's model, and train there what ``trained`` names of ours."""
-    pretrained = assignment.pretrained.build().state_dict()
-    parameters = dict(model.named_parameters())
-    model.requires_grad_(False)
-    for theirs, ours in naming.sources(assignment.pretrained.config.n_layers).items():
-        values = torch.cat([pretrained[name] for name in ours]) if len(ours) > 1 else pretrained[ours[0]]
-        with torch.no_grad():
-            parameters[theirs].copy_(naming.translate(theirs, values))
-        parameters[theirs].requires_grad_(any(name in trained for name in ours))
-
-
-def same_head(classifier: GPTModel) -> nn.Linear:
-    """A copy of our head, to be trained."""
-    head = nn.Linear(classifier.out_head.in_features, classifier.out_head.out_features)
-    head.load_state_dict({part: getattr(classifier.out_head, part).detach().clone() for part in HEAD})
-    return head
-
-
-def our_classifier(assignment: Assignment) -> tuple[GPTModel, set[str], dict[str, LowRank]]:
+def our_classifier(task: Task) -> tuple[GPTModel, set[str], dict[str, LowRank]]:
     """Our classifier before training, the names of what it trains, and its LoRA layers by name.
 
     Raises:
         InputError: the strategy inserts something that the peers do not have.
     """
-    strategy = assignment.variant.strategy
+    strategy, label = task.variant.strategy, task.variant.label
     if not isinstance(strategy, Strategy):
-        raise InputError(
-            f"--strategies {assignment.variant.label}: nothing of the GPT is trained, so no peer has it"
-        )
-    model = rebuild(assignment.pretrained, strategy, len(assignment.dataset.label_names), assignment.seed)
+        raise InputError(f"--strategies {label}: nothing of the GPT is trained, so no peer has it")
+    model = rebuild(task.pretrained, strategy, len(task.dataset.label_names), task.settings.seed)
     declared = strategy.low_rank(model)
     low_rank = {name: declared[module] for name, module in model.named_modules() if module in declared}
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    inserted = trained - set(dict(assignment.pretrained.build().named_parameters()))
-    own = {f"out_head.{part}" for part in HEAD} | {
-        name for name in inserted if any(name.startswith(layer) for layer in low_rank)
-    }
-    if inserted - own:
+    inserted = trained - set(task.pretrained.build().state_dict()) - {"out_head.bias"}
+    if not all(name.startswith(tuple(low_rank)) for name in inserted):
         raise InputError(
-            f"--strategies {assignment.variant.label}: the peers have no such layers; only strategies that choose "
-            "parameters, and plain LoRA, can be compared"
+            f"--strategies {label}: the peers have no such layers; only strategies that choose parameters, and "
+            "plain LoRA, can be compared"
         )
     return model, trained, low_rank
+
+
+def copy_pretrained(
+    model: nn.Module, sources: dict[str, tuple[str, ...]], task: Task, trained: set[str]
+) -> None:
+    """Put the pretrained weights into another package's model, and train there what ``trained`` names of ours.
+
+    Args:
+        sources: their name of a parameter -> ours, several where they fuse them.
+    """
+    weights = task.pretrained.build().state_dict()
+    model.requires_grad_(False)
+    for theirs, ours in sources.items():
+        parameter, values = model.get_parameter(theirs), torch.cat([weights[name] for name in ours])
+        with torch.no_grad():  # transformers keeps a block's weights as (in, out)
+            parameter.copy_(values.T if values.dim() == 2 and theirs.startswith("transformer.h.") else values)
+        parameter.requires_grad_(any(name in trained for name in ours))
+
+
+def same_head(classifier: GPTModel) -> nn.Linear:
+    """A copy of our head, to be trained."""
+    head = nn.Linear(classifier.out_head.in_features, classifier.out_head.out_features)
+    head.load_state_dict(classifier.out_head.state_dict())
+    return head
 
 
 # --- the book --------------------------------------------------------------------------------------------------
 
 
-def start_book(assignment: Assignment) -> PlainLoop:
+def start_book(task: Task) -> PlainLoop:
     """The book's GPTModel, with its appendix E's LinearWithLoRA for LoRA."""
     from llms_from_scratch.appendix_e import LinearWithLoRA
     from llms_from_scratch.ch04 import GPTModel as BookModel
 
-    classifier, trained, low_rank = our_classifier(assignment)
-    model = BookModel(asdict(assignment.pretrained.config))
-    copy_pretrained(model, BOOK, assignment, trained)
+    classifier, trained, low_rank = our_classifier(task)
+    model = BookModel(asdict(task.pretrained.config))
+    names = [name for name, _ in model.named_parameters() if not name.startswith("out_head")]
+    copy_pretrained(model, {name: (name,) for name in names}, task, trained)
     for name, update in low_rank.items():
         # The book's layer multiplies by alpha alone, so alpha is our scale; its factors are transposed.
         layer = LinearWithLoRA(model.get_submodule(name), len(update.down), update.scale)
         with torch.no_grad():
             layer.lora.A.copy_(update.down.T)
             layer.lora.B.copy_(update.up.T)
-        _replace(model, name, layer)
+        model.set_submodule(name, layer)
     model.out_head = same_head(classifier)
-    return _book_loop(model, assignment)
+    model.to(task.device)
+    return PlainLoop(model, task, _book_loss(model, task))
 
 
-def start_book_fast(assignment: Assignment) -> PlainLoop:
-    """The book's GPTModelFast; its fused projection gets one LoRA update where ours has three."""
-    from llms_from_scratch.appendix_e import replace_linear_with_lora
-    from llms_from_scratch.ch04 import GPTModelFast
-
-    classifier, trained, low_rank = our_classifier(assignment)
-    model = GPTModelFast(asdict(assignment.pretrained.config))
-    copy_pretrained(model, BOOK_FAST, assignment, trained)
-    for update in list(low_rank.values())[:1]:
-        replace_linear_with_lora(model.trf_blocks, len(update.down), update.scale)
-    model.out_head = same_head(classifier)
-    return _book_loop(model, assignment, "one LoRA update for the fused projection" if low_rank else None)
-
-
-def _book_loop(model: nn.Module, assignment: Assignment, same_model: str | None = None) -> PlainLoop:
+def _book_loss(model: nn.Module, task: Task) -> Loss:
     from llms_from_scratch.ch06 import calc_loss_batch
 
-    def batch(split: Split, rows: Tensor) -> Batch:
-        readout = assignment.config.readout
-        at = readout.positions(split.last_position, assignment.dataset.max_length)[rows]
-        return {"inputs": split.token_ids[rows], "labels": split.labels[rows], "at": at}
+    def last(split: Split, rows: Tensor) -> Tensor:
+        return calc_loss_batch(split.token_ids[rows], split.labels[rows], model, task.device)
 
-    def loss(batch: Batch) -> Tensor:
-        if assignment.config.position == "last":
-            return calc_loss_batch(batch["inputs"], batch["labels"], model, assignment.device)
-        logits = model(batch["inputs"])
-        return F.cross_entropy(logits[torch.arange(len(logits)), batch["at"]], batch["labels"])
+    def last_real(split: Split, rows: Tensor) -> Tensor:
+        logits = model(split.token_ids[rows].to(task.device))[
+            torch.arange(len(rows)), split.last_position[rows]
+        ]
+        return F.cross_entropy(logits, split.labels[rows].to(task.device))
 
-    return PlainLoop(model, assignment, batch, loss, same_model)
-
-
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
+    return last if task.config.position == "last" else last_real
 
 
 # --- transformers and peft -------------------------------------------------------------------------------------
 
 
-def start_transformers(assignment: Assignment) -> PlainLoop:
-    """GPT2ForSequenceClassification, padded to the data set's length and read at the last position, as the book."""
-
-    def batch(split: Split, rows: Tensor) -> Batch:
-        return {"input_ids": split.token_ids[rows], "labels": split.labels[rows]}
-
-    # No token has this number, so the last position counts as the last token.
-    return _transformers_loop(assignment, batch, pad_token_id=-1)
-
-
-def start_transformers_dynamic(assignment: Assignment) -> PlainLoop:
+def start_transformers(task: Task) -> PlainLoop:
     """GPT2ForSequenceClassification as it is usually run: padded to the batch's longest message, with a mask."""
-
-    def batch(split: Split, rows: Tensor) -> Batch:
-        last = split.last_position[rows]
-        longest = int(last.max()) + 1
-        mask = (torch.arange(longest) <= last[:, None]).long()
-        return {
-            "input_ids": split.token_ids[rows, :longest],
-            "attention_mask": mask,
-            "labels": split.labels[rows],
-        }
-
-    return _transformers_loop(assignment, batch, pad_token_id=50256)
-
-
-def _transformers_loop(
-    assignment: Assignment, batch: Callable[[Split, Tensor], Batch], pad_token_id: int
-) -> PlainLoop:
-    classifier, trained, low_rank = our_classifier(assignment)
-    model = _transformers_model(assignment, pad_token_id)
-    copy_pretrained(model, TRANSFORMERS, assignment, trained)
+    classifier, trained, low_rank = our_classifier(task)
+    model = _transformers_model(task)
+    copy_pretrained(model, _transformers_names(task.pretrained.config.n_layers), task, trained)
     model.score = same_head(classifier)  # theirs has no bias
     if low_rank:
         model = _with_lora(model, list(low_rank.values()))
+    model.to(task.device)
 
-    def loss(batch: Batch) -> Tensor:
-        labels = batch.pop("labels")
-        return F.cross_entropy(model(**batch).logits, labels)
+    def loss(split: Split, rows: Tensor) -> Tensor:
+        last = split.last_position[rows]
+        longest = int(last.max()) + 1
+        mask = (torch.arange(longest) <= last[:, None]).long()
+        token_ids = split.token_ids[rows, :longest]
+        logits = model(input_ids=token_ids.to(task.device), attention_mask=mask.to(task.device)).logits
+        return F.cross_entropy(logits, split.labels[rows].to(task.device))
 
-    return PlainLoop(
-        model, assignment, batch, loss, "one LoRA update for the fused projection" if low_rank else None
-    )
+    return PlainLoop(model, task, loss, "one LoRA update for the fused projection" if low_rank else None)
 
 
-def _transformers_model(assignment: Assignment, pad_token_id: int) -> Any:
+def _transformers_names(n_layers: int) -> dict[str, tuple[str, ...]]:
+    """Their name of every parameter but the head's -> ours."""
+    in_block = {
+        "ln_1": ("norm1",),
+        "attn.c_attn": ("att.W_query", "att.W_key", "att.W_value"),
+        "attn.c_proj": ("att.out_proj",),
+        "ln_2": ("norm2",),
+        "mlp.c_fc": ("ff.layers.0",),
+        "mlp.c_proj": ("ff.layers.2",),
+    }
+    layers: dict[str, tuple[str, ...]] = {"ln_f": ("final_norm",)}
+    for b in range(n_layers):
+        for theirs, ours in in_block.items():
+            layers[f"h.{b}.{theirs}"] = tuple(f"trf_blocks.{b}.{layer}" for layer in ours)
+    names: dict[str, tuple[str, ...]] = {
+        "transformer.wte.weight": ("tok_emb.weight",),
+        "transformer.wpe.weight": ("pos_emb.weight",),
+    }
+    for theirs, ours in layers.items():
+        parts = ("scale", "shift") if "norm" in ours[0] else ("weight", "bias")
+        for part, own in zip(("weight", "bias"), parts, strict=True):
+            names[f"transformer.{theirs}.{part}"] = tuple(f"{layer}.{own}" for layer in ours)
+    return names
+
+
+def _transformers_model(task: Task) -> Any:
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
-    shape = assignment.pretrained.config
+    shape = task.pretrained.config
     config: Any = GPT2Config(
         vocab_size=shape.vocab_size,
         n_positions=shape.context_length,
@@ -347,10 +228,8 @@ def _transformers_model(assignment: Assignment, pad_token_id: int) -> Any:
         resid_pdrop=0.0,
         use_cache=False,
     )
-    config.num_labels = len(assignment.dataset.label_names)
-    model = GPT2ForSequenceClassification(config)
-    model.config.pad_token_id = pad_token_id
-    return model
+    config.num_labels, config.pad_token_id = len(task.dataset.label_names), END_OF_TEXT
+    return GPT2ForSequenceClassification(config)
 
 
 def _with_lora(model: Any, updates: Sequence[LowRank]) -> Any:

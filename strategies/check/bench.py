@@ -24,6 +24,7 @@ from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Counts, Strategy, Variant, part_of, trainable_parameters
 from headtohead.core.training import Event, Step, TrainConfig, protocol, row_loaders, train
 from headtohead.core.weights import Pretrained
+from headtohead.core.weights.random import random_pretrained
 
 SMALL = GPTConfig(vocab_size=211, context_length=64, emb_dim=64, n_layers=4, n_heads=4)
 N_CLASSES = 2
@@ -37,33 +38,9 @@ OVERFIT_FACTORS = (30.0, 3.0, 300.0, 3000.0, 1.0)
 OVERFIT_STEPS = 200
 
 
-class SmallGPT(Pretrained):
-    """Pretrained weights of the shape :data:`SMALL` that need no file."""
-
-    weights_seed = 20
-
-    def build(self) -> GPTModel:
-        """A fresh model in evaluation mode; every call gives the same weights."""
-        generator = torch.Generator().manual_seed(self.weights_seed)
-        model = GPTModel(self.config)
-        model.out_head.weight = model.tok_emb.weight  # as pretrained GPT-2 has it
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.normal_(0.0, 0.1, generator=generator)
-                if name.endswith(".scale"):
-                    parameter.add_(1.0)
-        return model.eval()
-
-
-def small_gpt() -> Pretrained:
-    """The tiny GPT of all checks."""
-    return SmallGPT("check", SMALL, "0" * 64, None, "drawn for the checks", is_demo=True)
-
-
-class OtherGPT(SmallGPT):
-    """The same shape with other weights."""
-
-    weights_seed = 23
+def small_gpt(seed: int = 20) -> Pretrained:
+    """The tiny GPT of all checks; another seed gives one of other weights."""
+    return random_pretrained("check", SMALL, seed, "drawn for the checks", is_demo=True, spread=0.1)
 
 
 @cache

@@ -1,11 +1,14 @@
 """Downloads against servers on 127.0.0.1 that break off, ignore ranges, refuse, lie or hang."""
 
+import gzip
 import hashlib
+import os
 import random
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 
 from headtohead.core import download as download_module
-from headtohead.core.download import download, reachable
+from headtohead.core.download import download
 from headtohead.core.errors import InputError, Unavailable
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -32,9 +35,15 @@ class Source:
     break_after: int | None = None  # bytes sent per request before the connection is cut
     breaks: int = 1  # how many requests are cut
     hangs_for: float = 0.0  # seconds of silence in the middle of the file
+    drips_headers: float = 0.0  # seconds between the single bytes of a header without end
+    drips_body: float = 0.0  # the same in the body
+    endless: bool = False  # goes on after the file
+    announced: int | None = None  # a size that is not the file's
+    content_encoding: str | None = None
     content_type: str = "application/octet-stream"
     redirect_to: str | None = None
     ranges: list[str | None] = field(default_factory=list)  # the Range header of every GET, in order
+    sent: int = 0  # bytes, where it is endless
     url: str = ""
 
 
@@ -56,17 +65,29 @@ class Handler(BaseHTTPRequestHandler):
         if start >= len(source.content) > 0:
             self.send_error(416)
             return
+        if source.drips_headers:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+            self.drip_bytes(source.drips_headers, 1000)
         self.send_response(206 if start else source.status)
         self.send_header("Content-Type", source.content_type)
+        if source.content_encoding:
+            self.send_header("Content-Encoding", source.content_encoding)
         if source.redirect_to:
             self.send_header("Location", source.redirect_to)
         if start:
             span = f"bytes {start}-{len(source.content) - 1}/{len(source.content)}"
             self.send_header("Content-Range", span)
         if source.announces_size:
-            self.send_header("Content-Length", str(len(source.content) - start))
+            whole = len(source.content) if source.announced is None else source.announced
+            self.send_header("Content-Length", str(whole - start))
         self.end_headers()
         self.send_body(source, source.content[start:])
+
+    def drip_bytes(self, seconds: float, count: int) -> None:
+        with suppress(OSError):
+            for _ in range(count):
+                self.wfile.write(b"x")
+                time.sleep(seconds)
 
     def send_body(self, source: Source, body: bytes) -> None:
         if source.break_after is not None and source.breaks > 0:
@@ -76,6 +97,13 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:1000])
             self.wfile.flush()
             time.sleep(source.hangs_for)
+        elif source.drips_body:
+            self.drip_bytes(source.drips_body, len(body))
+        elif source.endless:
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(body)
+                    source.sent += len(body)
         else:
             self.wfile.write(body)
 
@@ -118,6 +146,7 @@ def short_waits(monkeypatch) -> None:
     monkeypatch.setattr(download_module, "FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(download_module, "PROBE_SECONDS", 0.5)
     monkeypatch.setattr(download_module, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(download_module, "CHUNK_SECONDS", 2.0)
 
 
 @pytest.fixture
@@ -276,21 +305,16 @@ def test_every_source_is_named(serve, target, closed_port, silent_server):
         assert url in str(failed.value)
 
 
-def test_reachable_keeps_the_order(serve, closed_port):
-    first, second = serve(), serve(status=404)
-    assert reachable([second.url, closed_port, first.url]) == [second.url, first.url]
-    assert reachable([]) == []
-
-
-def test_reachable_asks_all_at_once_and_stops_in_time(silent_server):
+def test_all_servers_are_asked_at_once(target, silent_server):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         other = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
         started = time.monotonic()
-        assert reachable([silent_server, other], seconds=0.6) == []
-        assert time.monotonic() - started < 1.1
+        with pytest.raises(Unavailable, match=r"no answer within.*no answer within"):
+            fetch(target, silent_server, other)
+        assert time.monotonic() - started < 0.98  # not one after the other
 
 
-def test_a_name_lookup_that_hangs_does_not_hold_up(monkeypatch):
+def test_a_name_lookup_that_hangs_does_not_hold_up(target, monkeypatch):
     released = threading.Event()
 
     def hang(*arguments, **options):
@@ -299,9 +323,81 @@ def test_a_name_lookup_that_hangs_does_not_hold_up(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     started = time.monotonic()
-    assert reachable(["https://one.invalid/a", "https://two.invalid/a"], seconds=0.3) == []
-    assert time.monotonic() - started < 1.0
+    with pytest.raises(Unavailable):
+        fetch(target, "https://one.invalid/a", "https://two.invalid/a")
+    assert time.monotonic() - started < 1.2
     released.set()
+
+
+# --- servers of bad manners --------------------------------------------------------------------------------
+
+BAD_MANNERS: dict[str, tuple[dict[str, Any], str]] = {
+    "a byte now and then": ({"drips_body": 0.05}, "no answer in time"),
+    "headers a byte now and then": ({"drips_headers": 0.05}, "no answer in time"),
+    "without end": ({"endless": True, "announces_size": False}, "sends more than 300,000 bytes"),
+    "announces too much": ({"announced": 10**9}, "offers 1,000,000,000 bytes instead of 300,000"),
+    "announces too little": ({"announced": 1000}, "offers 1,000 bytes instead of 300,000"),
+    "announces nonsense": ({"announced": -(10**30), "content": b"x"}, "broke off"),
+    "compresses": ({"content": gzip.compress(bytes(10**7)), "content_encoding": "gzip"}, "compresses"),
+    "to a file": ({"status": 302, "redirect_to": "file:///etc/passwd"}, "no https address"),
+    "to nonsense": ({"status": 302, "redirect_to": "https://[/"}, ""),
+    "in circles": ({"status": 302, "redirect_to": "/file"}, "redirects without end"),
+}
+
+
+@pytest.mark.parametrize("manners", BAD_MANNERS)
+def test_bad_manners_end_soon_and_the_next_source_is_used(serve, target, manners, monkeypatch):
+    monkeypatch.setattr(download_module, "CHUNK_SECONDS", 0.6)
+    behaviour, reason = BAD_MANNERS[manners]
+    bad = serve(**behaviour)
+    started = time.monotonic()
+    with pytest.raises(Unavailable) as failed:
+        fetch(target, bad, size=len(CONTENT))
+    assert reason in str(failed.value)
+    assert time.monotonic() - started < 5
+    fetch(target, bad, serve(), size=len(CONTENT), sha256=SHA256)
+    assert target.read_bytes() == CONTENT
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_where_the_size_is_not_known_there_is_a_most(serve, target):
+    endless = serve(endless=True, announces_size=False)
+    with pytest.raises(Unavailable, match="sends more than 1,000,000 bytes"):
+        fetch(target, endless, largest=1_000_000)
+    assert endless.sent < 30_000_000  # what the sockets buffer is sent, but not read
+    assert list(target.parent.iterdir()) == []
+    with pytest.raises(Unavailable, match="offers 300,000 bytes, more than 299,999"):
+        fetch(target, serve(), largest=299_999)
+    fetch(target, serve(), largest=300_000)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_part_that_is_a_link_is_not_written_through(serve, target, tmp_path, link):
+    elsewhere = tmp_path / "precious"
+    elsewhere.write_bytes(b"precious")
+    target.parent.mkdir()
+    link(elsewhere, part_of(target))
+    fetch(target, serve(), size=len(CONTENT))
+    assert target.read_bytes() == CONTENT
+    assert elsewhere.read_bytes() == b"precious"
+    assert not target.is_symlink()
+
+
+def test_a_link_that_appears_meanwhile_is_not_written_through(serve, target, tmp_path, monkeypatch):
+    target.parent.mkdir()
+    (tmp_path / "precious").write_bytes(b"")
+    part_of(target).symlink_to(tmp_path / "precious")
+    monkeypatch.setattr(download_module, "_keep_only_a_file", lambda part: None)
+    with pytest.raises(Unavailable, match="could not be stored"):
+        fetch(target, serve())
+    assert (tmp_path / "precious").read_bytes() == b""
+
+
+def test_a_part_that_is_a_pipe_does_not_hold_up(serve, target):
+    target.parent.mkdir()
+    os.mkfifo(part_of(target))
+    fetch(target, serve())
+    assert target.read_bytes() == CONTENT
 
 
 def test_a_good_first_source_does_not_wait_for_the_second(serve, target, silent_server, monkeypatch):

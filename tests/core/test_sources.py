@@ -8,6 +8,7 @@ import pytest
 
 from headtohead.core import sources
 from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.readers import archive
 
 CONTENT = b"ham\tHi\nspam\tWin!\n"
 
@@ -119,14 +120,24 @@ def test_zip_without_exactly_one_table(tmp_path, members):
     assert (", ".join(members) or "nothing") in message
 
 
-def test_names_in_a_zip_become_no_paths(tmp_path):
-    path = zip_of(tmp_path / "inner" / "mails.zip", {"../../escaped.csv": b"table"})
+@pytest.mark.parametrize("name", ["../../escaped.csv", "/tmp/escaped.csv", "C:\\escaped.csv"])
+def test_names_in_a_zip_become_no_paths(tmp_path, name):
+    path = zip_of(tmp_path / "inner" / "mails.zip", {name: b"table"})
     assert sources.find(str(path)).content == b"table"
-    assert not list(tmp_path.rglob("escaped.csv"))
+    assert not list(tmp_path.rglob("*escaped.csv"))
+
+
+def test_a_link_in_a_zip_is_not_followed(tmp_path):
+    (tmp_path / "secret.csv").write_bytes(b"secret")
+    link = zipfile.ZipInfo("a.csv")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "mails.zip", "w") as archive:
+        archive.writestr(link, str(tmp_path / "secret.csv"))
+    assert sources.find(str(tmp_path / "mails.zip")).content == str(tmp_path / "secret.csv").encode()
 
 
 def test_zip_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "LARGEST_MEMBER", 1000)
+    monkeypatch.setattr(archive, "LARGEST_FILE", 1000)
     path = zip_of(tmp_path / "mails.zip", {"a.csv": b"x" * 1001})
     assert "more than 1,000 bytes" in error_of(path)
     assert sources.find(str(zip_of(tmp_path / "b.zip", {"a.csv": b"x" * 1000}))).content == b"x" * 1000
@@ -160,8 +171,24 @@ def test_unreadable_file(tmp_path, monkeypatch):
     path = tmp_path / "mails.csv"
     path.write_bytes(b"x")
 
-    def denied(self):
-        raise PermissionError(13, "Permission denied")
+    def denied(self, mode):
+        raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
-    assert "cannot be read: Permission denied" in error_of(path)
+    monkeypatch.setattr(Path, "open", denied)
+    assert f"reading the messages is not possible ({path}: Permission denied)" in error_of(path)
+
+
+def test_a_file_without_end(monkeypatch):
+    monkeypatch.setattr(sources, "LARGEST_FILE", 1000)
+    assert "/dev/zero is larger than 1,000 bytes" in error_of("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\x1b[31m/\n", "\udcff"])
+def test_names_that_no_file_can_have(name):
+    assert error_of(name).isprintable()
+
+
+def test_a_cache_that_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADTOHEAD_CACHE", str(tmp_path / "file"))
+    assert "the cache folder" in error_of("sms_spam")

@@ -18,7 +18,10 @@ from headtohead.core import weights
 from headtohead.core.config import CONFIGS, PUBLISHED_SIZES, GPTConfig
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.model import GPTModel
-from headtohead.core.weights import DATA_FILE, INDEX_FILE, find_pretrained
+from headtohead.core.weights import Pretrained, Wanted, converted, find_pretrained, openai
+from headtohead.core.weights.openai import DATA_FILE, INDEX_FILE
+from headtohead.core.weights.pretrained import tensors_sha256
+from headtohead.core.weights.random import random_pretrained, random_tensors
 from tests.checkpoints import Variables, random_variables, write_checkpoint, write_files
 from tests.paths import ROOT, TINY_CHECKPOINT, WHY_SKIPPED
 
@@ -104,7 +107,7 @@ def test_every_value_lands_in_its_parameter(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("size", PUBLISHED_SIZES)
 def test_the_map_fills_every_parameter_of_every_size_once(size: str) -> None:
-    filled = [name for _, names in weights.variable_map(CONFIGS[size]).values() for name in names]
+    filled = [name for _, names in openai.variable_map(CONFIGS[size]).values() for name in names]
     with torch.device("meta"):
         parameters = set(GPTModel(CONFIGS[size]).state_dict()) - {"out_head.weight"}
     assert len(filled) == len(set(filled))
@@ -221,8 +224,15 @@ def test_another_number_type_is_refused(tmp_path: Path) -> None:
         ({"n_head": 3}, "not a multiple of n_heads 3"),
         ({"n_head": 0}, "n_head is 0"),
         ({"n_ctx": "32"}, "n_ctx is '32'"),
-        ({"n_embd": None}, "lacks the key n_embd"),
-        ({"n_vocab": 100}, "n_vocab is 100"),
+        ({"n_embd": None}, "n_embd is None, but must be a whole number from 1 to 65,536"),
+        ({"n_vocab": 100}, "a vocabulary of 100 tokens"),
+        ({"n_layer": 10**9}, "n_layer is 1000000000, but must be a whole number from 1 to 512"),
+        ({"n_embd": 10**9}, "n_embd is 1000000000"),
+        ({"n_ctx": 10**4000}, "n_ctx is a number of 13,288 bits"),
+        ({"n_head": 2.0}, "n_head is 2.0"),
+        ({"n_head": True}, "n_head is True"),
+        ({"n_head": [[2]] * 1000}, "n_head is [[2], [2]"),
+        ({"n_layer": -1}, "n_layer is -1"),
     ],
 )
 def test_hparams_that_do_not_fit_are_named(checkpoint: Path, change: dict[str, object], words: str) -> None:
@@ -233,7 +243,20 @@ def test_hparams_that_do_not_fit_are_named(checkpoint: Path, change: dict[str, o
     assert "hparams.json" in message
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", b"\xff\xfe{".decode("latin-1"), ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        b"\xff\xfe{".decode("latin-1"),
+        "",
+        "[" * 100_000,
+        '{"n_ctx":' * 100_000,
+        "{}",
+        '{"n_ctx": NaN}',
+    ],
+    ids=range(8),
+)
 def test_unreadable_hparams_are_named(checkpoint: Path, text: str) -> None:
     (checkpoint / "hparams.json").write_text(text, encoding="latin-1")
     assert refusal(checkpoint).startswith(f"{checkpoint / 'hparams.json'} ")
@@ -289,7 +312,7 @@ def test_missing_files_are_downloaded_and_checked(
         target.parent.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(checkpoint / target.name, target))
 
-    monkeypatch.setattr(weights, "download_file", fetch)
+    monkeypatch.setattr(openai, "download_file", fetch)
     monkeypatch.setitem(CONFIGS, "124M", SMALL)
     (cache / "gpt2" / "124M").mkdir(parents=True)
     shutil.copy(checkpoint / INDEX_FILE, cache / "gpt2" / "124M")
@@ -310,7 +333,7 @@ def test_a_failed_download_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> No
     def fail(urls: list[str], target: Path, **_: object) -> Path:
         raise Unavailable("no network")
 
-    monkeypatch.setattr(weights, "download_file", fail)
+    monkeypatch.setattr(openai, "download_file", fail)
     with pytest.raises(Unavailable, match=r"no network; to supply the weights, .* --weights-dir"):
         find_pretrained(None, None)
 
@@ -328,11 +351,20 @@ print(pretrained.sha256, "tensorflow" in sys.modules)
 
 
 def test_the_next_process_needs_no_tensorflow(checkpoint: Path) -> None:
-    converted = find_pretrained(None, checkpoint)
+    first = find_pretrained(None, checkpoint)
     command = [sys.executable, "-c", LOAD_AGAIN, str(checkpoint)]
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert again.stdout.split() == [converted.sha256, "False"]
+    assert again.stdout.split() == [first.sha256, "False"]
     assert again.stderr == ""
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from headtohead.core.weights import converted, find_pretrained
+converted._fingerprint = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+find_pretrained(None, Path(sys.argv[1]))
+"""
 
 
 def truncate(path: Path) -> None:
@@ -354,11 +386,11 @@ def truncate(path: Path) -> None:
 def test_a_damaged_copy_repairs_itself(
     checkpoint: Path, cache: Path, damage: Callable[[Path], object], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    converted = find_pretrained(None, checkpoint)
+    first = find_pretrained(None, checkpoint)
     intact = cached_file(cache).read_bytes()
     capfd.readouterr()
     damage(cached_file(cache))
-    assert find_pretrained(None, checkpoint) == converted
+    assert find_pretrained(None, checkpoint) == first
     assert capfd.readouterr().err.count("is damaged: converting") == 1
     assert cached_file(cache).read_bytes() == intact
     find_pretrained(None, checkpoint).build()
@@ -383,9 +415,36 @@ def test_converting_twice_at_once_does_no_harm(checkpoint: Path, cache: Path) ->
     found[0].build()
 
 
-def test_a_cache_that_cannot_be_written_is_named(checkpoint: Path, cache: Path) -> None:
+def test_a_cache_that_cannot_be_used_is_named(checkpoint: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    assert "set HEADTOHEAD_CACHE to another folder" in refusal(checkpoint)
+    assert "the cache folder" in refusal(checkpoint)
+    assert "HEADTOHEAD_CACHE" in refusal(checkpoint)
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    (cache / "weights").write_text("a file where the folder should be")
+    assert "writing" in refusal(checkpoint)
+    assert "HEADTOHEAD_CACHE" in refusal(checkpoint)
+    monkeypatch.setenv("HEADTOHEAD_CACHE", "/proc/no-such-folder")
+    assert "/proc/no-such-folder" in refusal(checkpoint)
+
+
+def test_a_folder_of_a_long_or_odd_name(checkpoint: Path, tmp_path: Path) -> None:
+    named = checkpoint.rename(tmp_path / ("x" * 240))
+    assert find_pretrained(None, named).name == "x" * 240
+    assert refusal(tmp_path / ("x" * 5000))
+    assert refusal(Path("a\0b"))
+
+
+def test_a_killed_conversion_leaves_nothing_for_long(checkpoint: Path, cache: Path) -> None:
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(checkpoint)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == -9
+    assert len(list((cache / "weights").rglob("*.safetensors"))) == 1
+    find_pretrained(None, checkpoint).build()
+    assert sorted(path.suffix for path in (cache / "weights").rglob("*")) == [".json", ".safetensors"]
 
 
 # --- the demo ----------------------------------------------------------------------------------------------
@@ -394,7 +453,7 @@ def test_a_cache_that_cannot_be_written_is_named(checkpoint: Path, cache: Path) 
 def test_the_demo_is_the_same_each_time() -> None:
     first, second = find_pretrained("demo", None), find_pretrained("demo", None)
     assert first == second
-    assert (first.is_demo, first.path, first.config) == (True, None, CONFIGS["demo"])
+    assert (first.is_demo, first.config) == (True, CONFIGS["demo"])
     assert "DEMO" in first.source
     model = first.build()
     state, again = model.state_dict(), second.build().state_dict()
@@ -405,11 +464,12 @@ def test_the_demo_is_the_same_each_time() -> None:
     assert first.build().tok_emb.weight.any()
 
 
-def test_the_demo_is_initialised_as_gpt2() -> None:
+def test_random_weights_are_initialised_as_gpt2() -> None:
     torch.manual_seed(5)
     next_draw = torch.rand(1)
     torch.manual_seed(5)
-    state = find_pretrained("demo", None).build().state_dict()
+    config = GPTConfig(vocab_size=20_000, emb_dim=96, n_layers=4, n_heads=4, context_length=256)
+    state = random_tensors(config, seed=1)
     assert torch.equal(torch.rand(1), next_draw)  # the global generator belongs to the protocol
     assert state["tok_emb.weight"].std().item() == pytest.approx(0.02, rel=0.01)
     assert state["trf_blocks.0.att.W_query.weight"].std().item() == pytest.approx(0.02, rel=0.05)
@@ -418,17 +478,45 @@ def test_the_demo_is_initialised_as_gpt2() -> None:
     assert not state["trf_blocks.1.att.W_key.bias"].any()
 
 
+# --- sources -----------------------------------------------------------------------------------------------
+
+
+def test_a_source_is_asked_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = random_pretrained("ours", SMALL, seed=3, source="a test")
+    asked: list[Wanted] = []
+
+    def find(wanted: Wanted) -> Pretrained | None:
+        asked.append(wanted)
+        return ours if wanted.model == "ours:x" else None
+
+    monkeypatch.setattr(weights, "SOURCES", (*weights.SOURCES, find))
+    assert find_pretrained("ours:x", None) is ours
+    with pytest.raises(InputError, match="'theirs:x' is unknown"):
+        find_pretrained("theirs:x", None, download=False)
+    assert asked[1] == Wanted("theirs:x", None, download=False)
+
+
+def test_random_weights_are_their_seed_and_shape() -> None:
+    first, again = (random_pretrained("r", SMALL, seed=3, source="") for _ in range(2))
+    assert first.sha256 == again.sha256 == tensors_sha256(first.read())
+    assert first.sha256 != random_pretrained("r", SMALL, seed=4, source="").sha256
+    assert torch.equal(first.build().tok_emb.weight, again.build().out_head.weight)
+    spread = random_pretrained("r", SMALL, seed=3, source="", spread=0.1).build()
+    assert all(parameter.std() > 0.05 for parameter in spread.parameters())
+    assert 0.9 < spread.final_norm.scale.mean() < 1.1
+
+
 # --- full size ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_124m_loads_from_the_cache_in_under_a_second(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "124M", CONFIGS["124M"])
-    converted = find_pretrained("124M", tmp_path)
-    assert (converted.name, (folder / DATA_FILE).stat().st_size) == ("124M", 497_759_232)
+    found = find_pretrained("124M", tmp_path)
+    assert (found.name, (folder / DATA_FILE).stat().st_size) == ("124M", 497_759_232)
     seconds = []
     for _ in range(3):  # the best of three: other programs share the machine
-        weights._fingerprint_once.cache_clear()
+        converted._fingerprint_once.cache_clear()
         start = time.perf_counter()
         model = find_pretrained("124M", tmp_path).build()
         seconds.append(time.perf_counter() - start)

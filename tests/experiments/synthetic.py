@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 
 from headtohead.core.files import write_text_atomic
-from headtohead.experiments.record import RunRecord, run_directory, save_record, to_json
+from headtohead.experiments.record import SCHEMA_VERSION, RunRecord, run_directory, save_record, to_json
 
 STEPS_PER_EPOCH, EPOCHS, BATCH_SIZE = 130, 5, 8
+N_TRAIN = 1045
+TRAIN_CONFIG = {
+    "epochs": EPOCHS, "batch_size": BATCH_SIZE, "position": "last", "evaluate_every": 50, "evaluate_batches": 5,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ def write_synthetic(
     texts = [f"message {index}" for index in range(n_test)]
     (directory / "data").mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"Label": labels, "Text": texts}).to_csv(directory / "data" / "test.csv", index=False)
+    train = {
+        "Label": np.arange(N_TRAIN) % 2,
+        "Text": [f"training message {index}" for index in range(N_TRAIN)],
+    }
+    pd.DataFrame(train).to_csv(directory / "data" / "train.csv", index=False)
     write_text_atomic(
         directory / "experiment.json", to_json(_description(directory, strategies, seeds, demo, n_test))
     )
@@ -115,7 +124,7 @@ def _description(
     directory: Path, strategies: Sequence[Made], seeds: Sequence[int], demo: bool, n_test: int
 ) -> dict[str, object]:
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "name": directory.name,
         "command": "python run_all.py --strategies " + ",".join(made.label for made in strategies),
         "created_at": "2026-01-02T03:04:05Z",
@@ -132,6 +141,11 @@ def _description(
         ],
         "seeds": list(seeds),
         "run_ids": [f"{_slug(made.label)}-s{seed}" for made in strategies for seed in seeds],
+        "runs": {
+            f"{_slug(made.label)}-s{seed}": {"label": made.label, "seed": seed}
+            for made in strategies
+            for seed in seeds
+        },
         "model": {
             "name": "demo" if demo else "124M",
             "source": "a small GPT with random weights" if demo else "OpenAI's GPT-2 checkpoint",
@@ -144,15 +158,12 @@ def _description(
             "source": "the embedded demo messages" if demo else "SMS Spam Collection, UCI, CC BY 4.0",
             "sha256": "b" * 64,
             "label_names": ["ham", "spam"],
-            "rows": {"train": 1045, "validation": 149, "test": n_test},
+            "rows": {"train": N_TRAIN, "validation": 149, "test": n_test},
             "max_length": 120,
             "is_demo": demo,
             "test_texts_seen_in_train": 11,
         },
-        "train_config": {
-            "epochs": EPOCHS, "batch_size": BATCH_SIZE, "position": "last",
-            "eval_every_steps": 50, "eval_batches": 5,
-        },
+        "train_config": TRAIN_CONFIG,
         "environment": {"python": "3.12.1", "torch": "2.13.0", "device": "cpu", "processor": "made up", "cores": 2},
     }  # fmt: skip
 
@@ -176,8 +187,9 @@ def _shared(made: Made, seed: int) -> dict[str, object]:
     return {
         "run_id": f"{_slug(made.label)}-s{seed}", "strategy": made.label.split("@")[0], "label": made.label,
         "seed": seed, "family": made.family, "description": _sentence(made), "hyperparameters": _hyperparameters(made),
-        "model": "124M", "dataset": "sms_spam", "environment": {"torch": "2.13.0"}, "created_at": "2026-01-02T03:04:05Z",
-        "train_config": {"epochs": EPOCHS, "batch_size": BATCH_SIZE},
+        "model": "124M", "model_sha256": "a" * 64, "dataset": "sms_spam", "dataset_sha256": "b" * 64, "max_length": 120,
+        "environment": {"torch": "2.13.0"}, "created_at": "2026-01-02T03:04:05Z",
+        "train_config": TRAIN_CONFIG,
     }  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from headtohead.experiments import plots
+from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
-from headtohead.experiments.record import load_experiment
 from headtohead.experiments.statistics import Summary, summarise
 from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 

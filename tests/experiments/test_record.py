@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from headtohead.core.errors import InputError
-from headtohead.experiments.record import RunRecord, load_experiment, load_history, load_record, save_record
+from headtohead.experiments.folder import load_experiment
+from headtohead.experiments.record import RunRecord, load_history, load_record, save_record
 from tests.experiments.synthetic import FOUR, write_synthetic
 
 
@@ -46,7 +47,7 @@ def test_numpy_scalars_and_paths_are_written_plainly(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"energy_joules": 3}, "energy_joules"),
-        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": 3}, "schema version 3"),
         ({"run_id": ...}, "lacks run_id"),
     ],
 )
@@ -68,7 +69,7 @@ def test_what_is_no_record_is_refused_by_name(tmp_path: Path, text: str) -> None
 def test_missing_and_failed_runs_stay_visible(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "x", failed={("lora", 1): "boom"}, missing=[("head", 2)], seeds=(1, 2))
     experiment = load_experiment(tmp_path / "x")
-    assert experiment.missing == ("head-s2",)
+    assert experiment.missing == {"head": (2,)}
     assert [record.run_id for record in experiment.records if not record.ok] == ["lora-s1"]
     assert len(experiment.records) == 2 * len(FOUR) - 1
 
@@ -86,5 +87,5 @@ def test_a_history_keeps_what_was_not_measured_empty(tmp_path: Path) -> None:
 
 
 def test_reading_records_needs_no_torch() -> None:
-    code = "import sys, experiments.record, experiments.statistics, experiments.plots, experiments.report\n"
+    code = "import sys; from headtohead.experiments import record, statistics, plots, report\n"
     subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True)

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from headtohead.core.errors import InputError
 from headtohead.experiments import report
+from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.plots import Plot
-from headtohead.experiments.record import load_experiment, load_record, run_directory, save_record
+from headtohead.experiments.record import load_record, run_directory, save_record
 from headtohead.experiments.report import escape_markdown, fenced, write_report
 from headtohead.experiments.statistics import summarise
-from headtohead.experiments.terminal import comparison_table
+from headtohead.experiments.terminal import ComparisonTable
 from headtohead.experiments.wording import answer, listed, short_bytes, short_count, short_seconds
 from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 
@@ -37,8 +38,12 @@ def real_plots() -> None:
     """Ask for this to have the report drawn in full."""
 
 
+def report_on(directory: Path) -> dict[str, Path]:
+    return write_report(summarise(load_experiment(directory)))
+
+
 def report_of(directory: Path, *args: object, **options: object) -> tuple[str, str]:
-    paths = write_report(write_synthetic(directory, *args, **options))  # type: ignore[arg-type]
+    paths = report_on(write_synthetic(directory, *args, **options))  # type: ignore[arg-type]
     return paths["report.html"].read_text(), paths["report.md"].read_text()
 
 
@@ -69,7 +74,7 @@ class Rows(HTMLParser):
 
 def test_everything_is_written_and_nothing_half(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x")
-    paths = write_report(directory)
+    paths = report_on(directory)
     assert {"summary.csv", "results.json", "report.md", "report.html", "plots/loss.png"} <= set(paths)
     assert all(path.is_file() and path.stat().st_size for path in paths.values())
     assert not list(directory.rglob(".*"))
@@ -79,15 +84,15 @@ def test_everything_is_written_and_nothing_half(tmp_path: Path, real_plots: None
 
 def test_the_report_is_a_pure_function_of_the_folder(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x", FOUR[:2])
-    first = {name: path.read_bytes() for name, path in write_report(directory).items()}
-    assert first == {name: path.read_bytes() for name, path in write_report(directory).items()}
+    first = {name: path.read_bytes() for name, path in report_on(directory).items()}
+    assert first == {name: path.read_bytes() for name, path in report_on(directory).items()}
 
 
 def test_the_table_says_what_the_records_say(tmp_path: Path) -> None:
     page, _ = report_of(tmp_path / "x")
     parsed = Rows(page)
     assert parsed.open == []
-    headings = parsed.rows[0]
+    headings = [heading.rstrip(" ↑↓") for heading in parsed.rows[0]]
     row = next(row for row in parsed.rows if row[0].startswith("last_block"))
     cells = dict(zip(headings, row, strict=True))
     record = load_record(tmp_path / "x" / "runs" / "last_block-s123")
@@ -98,22 +103,39 @@ def test_the_table_says_what_the_records_say(tmp_path: Path) -> None:
     assert cells["frozen prefix"] == "1.2 s"
 
 
-def test_several_leaders_are_marked_as_not_distinguishable(tmp_path: Path) -> None:
-    page, text = report_of(tmp_path / "x")
-    assert page.count('class="leads"') == 3 == text.count("** ≈")
-    assert "★" not in page and "not distinguishable from" in page
+def test_as_good_and_too_few_data_are_marked_apart(tmp_path: Path) -> None:
+    page, text = report_of(tmp_path / "x", FOUR, (1, 2, 3))
+    assert page.count('class="leads"') == 1 == text.count("** ◆") and text.count(" ? |") == 2
+    assert "★" not in page and "? too few data to tell it from the best." in page
+    _, settled = report_of(tmp_path / "y", FOUR, (1, 2, 3), n_test=5000)
+    assert settled.count("** ≈") == 1 and "? too few" not in settled
+
+
+def test_one_seed_marks_the_highest_and_claims_nothing(tmp_path: Path) -> None:
+    _, text = report_of(tmp_path / "x")
+    assert text.count("** ◆") == 1 and "not a claim that it is the best" in text
+    assert "≈ as good" not in text and "? too few" not in text
+
+
+def test_what_did_not_learn_is_marked(tmp_path: Path) -> None:
+    page, text = report_of(tmp_path / "x", [FOUR[1], Made("guess", skill=0.49)], (1, 2, 3))
+    assert text.count("✗") == 2 and "✗ did not learn" in page
+
+
+def test_the_heading_says_whose_f1(tmp_path: Path) -> None:
+    assert "F1 of spam %" in report_of(tmp_path / "x")[1]
 
 
 def test_a_clear_winner_gets_the_star(tmp_path: Path) -> None:
-    page, text = report_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)])
+    page, text = report_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)], (1, 2, 3))
     assert page.count('class="leads"') == 1 and "** ★" in text
     assert "better than the other one beyond chance" in page
 
 
 def test_without_a_paired_test_nothing_is_marked(tmp_path: Path) -> None:
-    directory = write_synthetic(tmp_path / "x")
+    directory = write_synthetic(tmp_path / "x", FOUR, (1, 2))
     (directory / "data" / "test.csv").unlink()
-    page = write_report(directory)["report.html"].read_text()
+    page = report_on(directory)["report.html"].read_text()
     assert 'class="leads"' not in page and "No strategy may be called best" in page
 
 
@@ -161,7 +183,7 @@ def test_several_seeds_show_mean_deviation_and_n(tmp_path: Path) -> None:
 def test_grouped_timings_carry_their_mark(tmp_path: Path) -> None:
     made = [replace(FOUR[0], grouped=True), FOUR[1]]
     _, text = report_of(tmp_path / "x", made, (1, 2))
-    assert text.count("(2) ‡ |") >= 1 and "Several seeds were timed together" in text
+    assert text.count("(2) ‡ |") >= 1 and "‡ several seeds were timed together" in text
     assert "‡" not in report_of(tmp_path / "y", FOUR[:2])[1]
 
 
@@ -202,10 +224,10 @@ def test_only_failures_still_make_a_report(tmp_path: Path, real_plots: None) -> 
 
 def test_a_plot_that_no_longer_applies_is_removed(tmp_path: Path, real_plots: None) -> None:
     directory = write_synthetic(tmp_path / "x", FOUR[:2])
-    write_report(directory)
+    report_on(directory)
     for history in directory.rglob("history.csv"):
         history.unlink()
-    assert "plots/loss.png" not in write_report(directory)
+    assert "plots/loss.png" not in report_on(directory)
     assert not (directory / "plots" / "loss.png").exists()
 
 
@@ -213,12 +235,12 @@ def test_a_record_without_predictions_is_reported_as_not_compared(tmp_path: Path
     directory = write_synthetic(tmp_path / "x")
     run = run_directory(directory, "lora-s123")
     save_record(run, replace(load_record(run), test_predictions=None))
-    assert "not compared: lora" in write_report(directory)["report.html"].read_text()
+    assert "not compared: lora" in report_on(directory)["report.html"].read_text()
 
 
 def test_a_folder_that_is_no_experiment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"experiment\.json"):
-        write_report(tmp_path)
+        report_on(tmp_path)
 
 
 @pytest.mark.parametrize("strategies", [FOUR, thirty()], ids=["four", "thirty"])
@@ -227,7 +249,7 @@ def test_the_terminal_table_fits_100_columns(tmp_path: Path, strategies: tuple[M
         tmp_path / "x", strategies, (1, 2), failed={("lora", 1): "why [bold] it failed"}, demo=True
     )
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(comparison_table(summarise(load_experiment(directory))))
+    console.print(ComparisonTable(summarise(load_experiment(directory))))
     shown = console.export_text()
     assert max(len(line) for line in shown.splitlines()) <= 100
     assert "DEMO" in shown and "…" not in shown and "why [bold] it failed" in shown

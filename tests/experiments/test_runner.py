@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from rich.console import Console
 from headtohead.core.engine import Engine
 from headtohead.core.errors import InputError
 from headtohead.experiments import runner
-from headtohead.experiments.metrics import prediction_metrics
-from headtohead.experiments.record import HISTORY_COLUMNS, load_experiment
+from headtohead.experiments.folder import load_experiment
+from headtohead.experiments.live import Live
+from headtohead.experiments.record import HISTORY_COLUMNS
 from headtohead.experiments.spec import Experiment
-from tests.experiments.tiny import BIASES, FAILS, TINY, use_tiny_demo, write_messages, write_plugin
+from headtohead.experiments.statistics import Summary
+from tests import small
+from tests.experiments.tiny import BIASES, FAILS, use_tiny_demo, write_messages, write_plugin
 from tests.paths import ROOT
 
 
@@ -30,19 +33,25 @@ class Bench:
     """A tiny experiment in a folder of its own, and what the terminal showed of its latest run."""
 
     folder: Path
-    experiment: Experiment
+    settings: dict[str, Any]
     shown: str = ""
 
-    def run(self, **changes: Any) -> runner.Result:
+    def run(self, **changes: Any) -> Summary:
         console = Console(file=io.StringIO(), width=200)
         try:
-            return runner.run(replace(self.experiment, **changes), console)
+            return runner.compare(
+                Experiment.of({**self.settings, **changes}, "python run_all.py"), Live(console)
+            )
         finally:
             self.shown = console.file.getvalue()  # type: ignore[attr-defined]
 
     @property
+    def results(self) -> Path:
+        return Path(self.settings["results_dir"])
+
+    @property
     def directory(self) -> Path:
-        return self.experiment.results_dir / "tiny"
+        return self.results / "tiny"
 
     def run_folders(self) -> list[str]:
         return sorted(path.name for path in (self.directory / "runs").iterdir())
@@ -53,16 +62,17 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     use_tiny_demo(monkeypatch, tmp_path / "cache")
     # Plots take seconds and have tests of their own.
     monkeypatch.setattr("headtohead.experiments.report.draw_all", lambda summary: [])
-    experiment = Experiment(
-        strategies=("head", "last_block"),
-        model="demo",
-        data=str(write_messages(tmp_path / "messages.tsv")),
-        epochs=1,
-        device="cpu",
-        results_dir=tmp_path / "results",
-        name="tiny",
-    )
-    return Bench(tmp_path, experiment)
+    settings = {
+        "strategies": ("head", "last_block"),
+        "model": "demo",
+        "data": str(write_messages(tmp_path / "messages.tsv")),
+        "seeds": (123,),
+        "epochs": 1,
+        "device": "cpu",
+        "results_dir": tmp_path / "results",
+        "name": "tiny",
+    }
+    return Bench(tmp_path, settings)
 
 
 @pytest.fixture
@@ -84,8 +94,7 @@ def watch_fit(monkeypatch: pytest.MonkeyPatch, before: Callable[[str, int], None
 
 
 def test_an_experiment_leaves_everything_that_is_promised(bench: Bench) -> None:
-    result = bench.run(seeds=(1, 2))
-    assert (result.failed, result.interrupted) == (0, False)
+    assert not bench.run(seeds=(1, 2)).failed
     loaded = load_experiment(bench.directory)
     assert [(record.label, record.seed) for record in loaded.records] == [
         ("head", 1), ("head", 2), ("last_block", 1), ("last_block", 2),
@@ -140,8 +149,8 @@ def test_a_failing_strategy_stops_no_other_and_is_tried_again(
     bench: Bench, fits: list[tuple[str, int]]
 ) -> None:
     plugin = write_plugin(bench.folder / "elsewhere", "fails", FAILS)
-    setup: dict[str, Any] = {"strategies": ("fails", "head"), "plugins": (plugin,)}
-    assert bench.run(**setup).failed == 1
+    setup: dict[str, Any] = {"strategies": ("fails", "head"), "plugin": (plugin,)}
+    assert len(bench.run(**setup).failed) == 1
     failed, good = load_experiment(bench.directory).records
     assert (failed.status, failed.error) == ("failed", "RuntimeError: this strategy always fails")
     assert good.ok and failed.test_accuracy is None
@@ -162,13 +171,14 @@ def test_ctrl_c_keeps_what_is_finished_and_a_rerun_continues(
 
     with monkeypatch.context() as patched:
         watch_fit(patched, interrupt)
-        assert bench.run().interrupted
+        with pytest.raises(KeyboardInterrupt):
+            bench.run()
     assert "the same command continues" in bench.shown and "1 of 2 runs" in bench.shown
     assert [name.split("-")[0] for name in bench.run_folders()] == ["head"]
     assert "head" in report(bench)
     trained: list[str] = []
     watch_fit(monkeypatch, lambda label, seed: trained.append(label))
-    assert not bench.run().interrupted
+    bench.run()
     assert trained == ["last_block"]
 
 
@@ -177,22 +187,20 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
     body = FAILS.replace('raise RuntimeError("this strategy always fails")', kill)
     plugin = write_plugin(bench.folder / "elsewhere", "dies", body)
     code = (
-        "import sys; from headtohead.core import config; from headtohead.experiments import command_line;"
-        f"config.CONFIGS['demo'] = config.{TINY!r}; sys.exit(command_line.main(sys.argv[1:]))"
+        "import sys, pytest; from headtohead.experiments import command_line; from tests import small;"
+        "small.use_tiny_demo(pytest.MonkeyPatch()); sys.exit(command_line.main(sys.argv[1:]))"
     )
-    argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.experiment.data,
-            "--epochs", "1", "--device", "cpu", "--name", "tiny",
-            "--results-dir", bench.experiment.results_dir]  # fmt: skip
+    argv = ["--strategies", "head,dies", "--plugin", plugin, "--model", "demo", "--data", bench.settings["data"],
+            "--seeds", "123", "--epochs", "1", "--device", "cpu", "--name", "tiny",
+            "--results-dir", bench.results]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, argv)], check=False, cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [name[:5] for name in bench.run_folders()] == ["head-"]
-    (
-        bench.directory / "runs" / ".dies-s123.classifier"
-    ).mkdir()  # as a kill while it is being saved leaves it
+    assert (bench.directory / runner.SCRATCH).exists()  # what the killed process was making
     write_plugin(bench.folder / "elsewhere", "dies", BIASES)
-    assert bench.run(strategies=("head", "dies"), plugins=(plugin,)).failed == 0
+    assert not bench.run(strategies=("head", "dies"), plugin=(plugin,)).failed
     assert fits == [("dies", 123)]
     assert [name[:5] for name in bench.run_folders()] == ["dies-", "head-"]
 
@@ -205,17 +213,17 @@ def test_two_processes_do_not_write_the_same_experiment(bench: Bench) -> None:
     ):
         bench.run()
     assert [path.name for path in bench.directory.iterdir()] in ([], [runner.LOCK_FILE])
-    assert bench.run().failed == 0
+    assert not bench.run().failed
 
 
 def test_a_plugin_from_outside_runs_and_is_in_the_report(bench: Bench) -> None:
     assert len(BIASES.splitlines()) <= 20
     plugin = write_plugin(bench.folder / "elsewhere", "biases", BIASES)
-    assert bench.run(strategies=("head", "biases"), plugins=(plugin,)).failed == 0
+    assert not bench.run(strategies=("head", "biases"), plugin=(plugin,)).failed
     assert "biases" in report(bench)
     record = load_experiment(bench.directory).records[1]
-    dim = TINY.emb_dim
-    assert record.trainable_params == TINY.n_layers * (4 * dim + 4 * dim + dim) + 2 * dim + 2
+    dim = small.TINY_DEMO.emb_dim
+    assert record.trainable_params == small.TINY_DEMO.n_layers * (4 * dim + 4 * dim + dim) + 2 * dim + 2
 
 
 @pytest.mark.parametrize(
@@ -223,10 +231,10 @@ def test_a_plugin_from_outside_runs_and_is_in_the_report(bench: Bench) -> None:
     [
         ({"batch_size": 1000}, "--batch-size 1000"),
         ({"strategies": ("haed",)}, "did you mean 'head'"),
-        ({"settings": ("lora.r=4",)}, "no strategy 'lora'"),
+        ({"set": ("lora.r=4",)}, "no strategy 'lora'"),
         ({"data": "nowhere.tsv"}, "nowhere.tsv"),
         ({"max_length": 65}, "64"),
-        ({"plugins": (Path("nowhere.py"),), "strategies": ("nowhere",)}, "nowhere.py"),
+        ({"plugin": (Path("nowhere.py"),), "strategies": ("nowhere",)}, "nowhere.py"),
         ({"device": "cuda:99"}, "--device cuda:99"),
     ],
 )
@@ -235,55 +243,63 @@ def test_what_makes_the_experiment_impossible_writes_nothing(
 ) -> None:
     with pytest.raises(InputError, match=said):
         bench.run(**changes)
-    assert not bench.experiment.results_dir.exists()
+    assert not bench.results.exists()
 
 
-def test_a_plugin_that_cannot_be_imported_shows_its_own_traceback(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_line(bench: Bench) -> None:
     plugin = write_plugin(bench.folder / "elsewhere", "broken", "import no_such_module_anywhere\n")
-    with pytest.raises(InputError, match="ModuleNotFoundError"):
-        bench.run(strategies=("broken",), plugins=(plugin,))
-    assert "broken.py" in capsys.readouterr().err
+    with pytest.raises(InputError, match="line 1: No module named"):
+        bench.run(strategies=("broken",), plugin=(plugin,))
 
 
 def test_results_that_cannot_be_written_are_an_error(bench: Bench) -> None:
     blocked = bench.folder / "file"
     blocked.write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="is a file; name a folder"):
         bench.run(results_dir=blocked)
 
 
 def test_report_again_needs_an_experiment_that_exists(bench: Bench) -> None:
-    console = Console(file=io.StringIO(), width=200)
     with pytest.raises(InputError, match="none"):
-        runner.report_again(bench.experiment.results_dir, None, console)
+        runner.report_again(bench.results, None)
     bench.run(strategies=("head",))
     (bench.directory / "report.md").unlink()
-    runner.report_again(bench.experiment.results_dir, None, console)
+    runner.report_again(bench.results, None)
     assert "head" in report(bench)
     with pytest.raises(InputError, match="tiny"):
-        runner.report_again(bench.experiment.results_dir, "other", console)
-
-
-def test_metrics_of_two_classes_are_those_of_class_1() -> None:
-    metrics = prediction_metrics([1, 1, 1, 0], [1, 1, 0, 1], 2)
-    assert metrics["test_precision"] == pytest.approx(2 / 3)
-    assert metrics["test_recall"] == pytest.approx(2 / 3)
-    assert metrics["test_confusion"] == [[0, 1], [1, 2]]
-
-
-def test_a_precision_that_does_not_exist_is_null_not_zero() -> None:
-    metrics = prediction_metrics([1, 0, 0], [0, 0, 0], 2)
-    assert metrics["test_precision"] is None
-    assert (metrics["test_recall"], metrics["test_f1"]) == (0, 0)
-
-
-def test_metrics_of_more_classes_are_means_over_the_classes() -> None:
-    metrics = prediction_metrics([0, 1, 2, 2], [0, 1, 2, 0], 3)
-    assert metrics["test_recall"] == pytest.approx((1 + 1 + 0.5) / 3)
-    assert metrics["test_precision"] == pytest.approx((0.5 + 1 + 1) / 3)
+        runner.report_again(bench.results, "other")
 
 
 def report(bench: Bench) -> str:
     return (bench.directory / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_narrower_command_narrows_the_report_only_when_asked(bench: Bench) -> None:
+    bench.run(seeds=(1, 2))
+    bench.run(strategies=("head",), seeds=(1,))
+    assert "last_block" in report(bench)
+    bench.run(strategies=("head",), seeds=(1,), only=True)
+    assert "last_block" not in report(bench)
+
+
+def test_other_data_never_shares_a_folder(bench: Bench) -> None:
+    bench.run(strategies=("head",))
+    other = write_messages(bench.folder / "messages.csv", rows_per_class=22)
+    other.write_text(other.read_text().replace("\t", ","))
+    with pytest.raises(InputError, match="that folder holds runs on other data"):
+        bench.run(strategies=("head",), data=str(other))
+    names = []
+    for data in (bench.settings["data"], str(other), str(other)):
+        summary = bench.run(strategies=("head",), data=data, name=None)
+        names.append(summary.experiment.directory.name)
+    assert names[0] == "messages-demo" and names[1] == names[2] != names[0]
+
+
+def test_compare_needs_no_console_and_answers_with_a_table(bench: Bench) -> None:
+    import headtohead
+
+    summary = headtohead.compare(**{**bench.settings, "strategies": ["head"], "name": "quiet"})
+    assert list(summary.table()["label"]) == ["head"]
+    assert (bench.results / "quiet" / "report.html").is_file()
+    with pytest.raises(InputError, match="there is no setting 'epoch'; did you mean 'epochs'"):
+        headtohead.compare(epoch=1)

@@ -1,12 +1,14 @@
 """What to run: flags checked before anything heavy is imported, and the identity of a run."""
 
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from headtohead import strategies
 from headtohead.core.config import CONFIGS
 from headtohead.core.data import Dataset
 from headtohead.core.engine import REFERENCE, EngineOptions
@@ -14,18 +16,19 @@ from headtohead.core.errors import InputError
 from headtohead.core.strategy import Variant
 from headtohead.core.training import TrainConfig
 from headtohead.core.weights import Pretrained
+from headtohead.experiments.identity import code_hash, run_id, source_files
 from headtohead.experiments.spec import (
+    PRESET_RATES,
     PRESETS,
     Experiment,
     parse_seeds,
-    run_id,
     safe_name,
     strategy_labels,
 )
-from headtohead.strategies import DEFAULT, build_variants
+from headtohead.strategies import DEFAULT, build_variants, discover
 
 DATASET = cast(Dataset, SimpleNamespace(sha256="d" * 64, max_length=120))
-PRETRAINED = Pretrained("124M", CONFIGS["124M"], "w" * 64, None, "nowhere", False)
+PRETRAINED = Pretrained("124M", CONFIGS["124M"], "w" * 64, "nowhere", read=dict)
 
 
 def identity(variant: Variant | None = None, **changes: Any) -> str:
@@ -41,14 +44,12 @@ def identity(variant: Variant | None = None, **changes: Any) -> str:
 
 
 def test_the_defaults_are_the_books() -> None:
-    experiment, config = Experiment(), TrainConfig()
-    assert (experiment.strategies, experiment.seeds) == (DEFAULT, (123,))
-    assert experiment.train_config() == config
-    book = PRESETS["book"]
-    assert parse_seeds(book["seeds"]) == experiment.seeds
-    assert all(
-        book[name] == getattr(experiment, name) for name in ("epochs", "batch_size", "position", "balance")
-    )
+    experiment = Experiment()
+    assert experiment.strategies == DEFAULT
+    assert experiment.training.train_config() == TrainConfig()
+    assert Experiment.of({}) == experiment
+    assert PRESETS["book"] == asdict(experiment.training)
+    assert not PRESET_RATES["book"]
 
 
 def test_seeds_keep_their_order() -> None:
@@ -92,7 +93,7 @@ def test_bad_seeds_are_named(text: str, said: str) -> None:
 )
 def test_a_value_that_cannot_be_run_is_one_clear_sentence(values: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        Experiment(**values)
+        Experiment.of(values)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -138,6 +139,23 @@ def test_whatever_can_change_a_result_changes_the_run_id(changes: dict[str, Any]
 
 def test_which_gpu_of_several_does_not_change_the_run_id() -> None:
     assert identity(options=EngineOptions(device="cuda:1")) == identity(options=EngineOptions(device="cuda"))
+
+
+def test_code_is_the_strategys_file_and_the_helpers_that_it_imports() -> None:
+    files = [path.name for path in source_files(discover()["adalora"])]
+    assert files == ["adalora.py", "_peft.py"]
+    assert [path.name for path in source_files(discover()["head"])] == ["head.py"]
+
+
+def test_an_edited_strategy_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(strategies.FOLDER, tmp_path / "strategies"))
+    monkeypatch.setattr(strategies, "FOLDER", folder)
+    head, lora = (build_variants([name])[0] for name in ("head", "lora"))
+    before = code_hash(head), code_hash(lora)
+    (folder / "head.py").write_bytes((folder / "head.py").read_bytes() + b"# edited\n")
+    assert code_hash(head) != before[0] and code_hash(lora) == before[1]
+    (folder / "_peft.py").write_bytes((folder / "_peft.py").read_bytes() + b"# edited\n")
+    assert code_hash(lora) != before[1]
 
 
 def test_an_edited_plugin_is_another_run(tmp_path: Path) -> None:

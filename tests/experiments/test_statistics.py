@@ -1,41 +1,29 @@
-"""Intervals and paired tests: against SciPy, against hand-made cases, and by simulation."""
+"""What a summary concludes from records: standings, the majority, who learned, and what it may not conclude."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from headtohead.experiments.record import load_experiment, load_record, run_directory, save_record
+from headtohead.experiments.columns import summary_frame
+from headtohead.experiments.folder import load_experiment
+from headtohead.experiments.inference import wilson_limit
+from headtohead.experiments.record import load_record, run_directory, save_record
 from headtohead.experiments.statistics import (
     Spread,
     Summary,
-    accuracy_interval,
-    crossed_variance,
-    holm,
-    paired_p_value,
+    Verdict,
     pareto_front,
     summarise,
-    summary_frame,
-    wilson_interval,
 )  # fmt: skip
 from tests.experiments.synthetic import FOUR, Made, write_synthetic
+
+SEEDS = (1, 2, 3, 4, 5)
 
 
 def summary_of(directory: Path, *args: object, **options: object) -> Summary:
     return summarise(load_experiment(write_synthetic(directory, *args, **options)))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("right", "size"), [(0, 10), (10, 10), (287, 300), (1, 3), (150, 300)])
-def test_wilson_is_scipys(right: int, size: int) -> None:
-    expected = stats.binomtest(right, size).proportion_ci(method="wilson")
-    assert wilson_interval(right / size, size) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-def test_the_books_test_set_resolves_about_two_points() -> None:
-    low, high = wilson_interval(0.96, 300)
-    assert 0.018 < (high - low) / 2 < 0.026
 
 
 def test_spread_uses_the_sample_standard_deviation() -> None:
@@ -44,91 +32,91 @@ def test_spread_uses_the_sample_standard_deviation() -> None:
     assert Spread.of([None]) is None
 
 
-def test_seeds_that_answer_alike_do_not_enlarge_the_test_set() -> None:
-    correct = np.tile((np.arange(100) >= 10).astype(float), (5, 1))
-    assert accuracy_interval([0.9] * 5, 100, correct) == pytest.approx(wilson_interval(0.9, 100), abs=0.003)
-
-
-def test_seeds_that_differ_widen_the_interval() -> None:
-    rng = np.random.default_rng(0)
-    correct = (rng.uniform(size=(3, 300)) < np.array([[0.8], [0.9], [0.97]])).astype(float)
-    low, high = accuracy_interval(list(correct.mean(axis=1)), 300, correct)
-    single = wilson_interval(float(correct.mean()), 300)
-    assert high - low > 2 * (single[1] - single[0])
-    without_predictions = accuracy_interval(list(correct.mean(axis=1)), 300, None)
-    assert without_predictions[0] == pytest.approx(low, abs=0.03)
-
-
-def test_all_right_is_not_certain() -> None:
-    low, high = accuracy_interval([1.0, 1.0], 50, np.ones((2, 50)))
-    assert high == 1.0 and low < 0.95
-
-
-def test_the_interval_covers_when_seeds_and_messages_both_vary() -> None:
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(300):
-        # logit of being right: a common level, a part of the seed's, a part of the message's
-        seeds, messages = rng.normal(0, 0.4, (3, 1)), rng.normal(0, 1.0, (1, 120))
-        correct = (rng.uniform(size=(3, 120)) < 1 / (1 + np.exp(-(2.0 + seeds + messages)))).astype(float)
-        low, high = accuracy_interval(list(correct.mean(axis=1)), 120, correct)
-        covered += low <= 0.8395 <= high  # E[sigmoid(2 + sqrt(1.16) z)] by quadrature
-    assert covered / 300 > 0.92
-
-
-def test_crossed_variance_counts_rows_and_columns() -> None:
-    values = np.array([[1.0, 0.0], [1.0, 0.0]])
-    assert crossed_variance(values)[0] == pytest.approx(0.25)
-    assert crossed_variance(values.T)[0] == pytest.approx(0.25)
-
-
-def test_one_seed_is_mcnemars_exact_test() -> None:
-    first, second = np.ones((1, 40)), np.ones((1, 40))
-    second[0, :9] = 0
-    first[0, 9:11] = 0
-    assert paired_p_value(first, second) == pytest.approx(stats.binomtest(2, 11).pvalue)
-    assert paired_p_value(first, first) == 1.0
-
-
-def test_one_lucky_seed_is_not_a_difference() -> None:
-    first, second = np.ones((2, 300)), np.ones((2, 300))
-    second[1, :30] = 0  # 30 messages, but all from one seed
-    assert paired_p_value(first[1:], second[1:]) < 1e-6
-    assert paired_p_value(first, second) > 0.05
-
-
-def test_the_paired_test_keeps_its_level() -> None:
-    rng = np.random.default_rng(2)
-    rejected = 0
-    for _ in range(400):
-        hard = rng.uniform(size=(1, 150)) < 0.2
-        one, other = (np.where(hard, rng.uniform(size=(3, 150)) < 0.5, 1).astype(float) for _ in range(2))
-        rejected += paired_p_value(one, other) < 0.05
-    assert rejected / 400 < 0.06
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.6, 0.5]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
 def test_pareto_front_has_no_dominated_and_no_double_point() -> None:
     points = [("big", 100, 0.9), ("small", 1, 0.7), ("worse", 10, 0.6), ("same", 100, 0.9), ("mid", 10, 0.8)]
     assert pareto_front(points) == ("small", "mid", "big")
 
 
 def test_close_strategies_share_the_lead_and_a_bad_one_does_not(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path / "x")
+    summary = summary_of(tmp_path / "x", FOUR, SEEDS)
     assert set(summary.leaders) == {"last_block", "all_layers", "lora"}
     assert not summary.clear_winner
     assert len(summary.comparisons) == 6
     assert summary.pareto[0] == "head"
+    verdicts = {row.label: row.standing.verdict for row in summary.rows}
+    assert verdicts["head"] == Verdict.BELOW and list(verdicts.values()).count(Verdict.BEST) == 1
 
 
 def test_a_clear_winner_is_called_so(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)])
+    summary = summary_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)], SEEDS)
     assert summary.clear_winner and summary.leaders == ("good",)
+
+
+def test_one_seed_claims_no_difference(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path / "x", [Made("good", skill=0.98), Made("poor", skill=0.7)])
+    assert not summary.clear_winner and summary.leaders == ("good", "poor") and summary.comparisons == ()
+    assert [row.standing.verdict for row in summary.rows] == [Verdict.BEST, Verdict.UNTESTED]
+
+
+def test_a_strategy_with_one_finished_seed_is_not_judged(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path / "x", FOUR, SEEDS, missing=[("head", seed) for seed in SEEDS[1:]])
+    assert {row.label: row.standing.verdict for row in summary.rows}["head"] == Verdict.UNTESTED
+    assert "head" in summary.leaders and len(summary.comparisons) == 3
+
+
+def test_copies_are_as_good_where_there_are_enough_messages(tmp_path: Path) -> None:
+    made = [
+        Made("big", params=9_000, skill=0.95),
+        Made("small", params=90, skill=0.95),
+        Made("bad", skill=0.8),
+    ]
+    directory = write_synthetic(tmp_path / "x", made, SEEDS, n_test=4000)
+    for seed in SEEDS:
+        same = load_record(run_directory(directory, f"big-s{seed}"))
+        run = run_directory(directory, f"small-s{seed}")
+        save_record(
+            run, replace(same, run_id=f"small-s{seed}", label="small", strategy="small", trainable_params=90)
+        )
+    summary = summarise(load_experiment(directory))
+    standing = {row.label: row.standing for row in summary.rows}
+    assert summary.best.label == "small" and standing["big"].verdict == Verdict.AS_GOOD
+    assert standing["big"].difference == 0 and 0 < (standing["big"].shortfall_limit or 0.0) < 0.02
+    assert standing["bad"].verdict == Verdict.BELOW and not standing["bad"].within_margin
+
+
+def test_few_messages_leave_it_open(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path / "x", FOUR[1:], SEEDS, n_test=60)
+    assert len(summary.with_verdict(Verdict.OPEN)) == 2
+    assert all(not row.within_margin for row in summary.with_verdict(Verdict.OPEN))
+
+
+def test_the_best_ones_interval_allows_for_its_being_picked(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path / "x", FOUR[1:])
+    for row in summary.rows:
+        tail = 0.025 / (3 if row is summary.best else 1)
+        accuracy = row.test_accuracy or 0.0
+        assert row.interval == (wilson_limit(accuracy, 300, tail, -1), wilson_limit(accuracy, 300, 0.025, +1))
+
+
+def test_what_is_at_the_majority_does_not_beat_it(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path / "x", [Made("good", skill=0.95), Made("guess", skill=0.51)], SEEDS)
+    good, guess = summary.rows
+    assert good.above_majority is True and guess.above_majority is False
+
+
+def test_a_run_that_did_not_learn_is_flagged(tmp_path: Path) -> None:
+    directory = write_synthetic(tmp_path / "x", FOUR[:2], (1, 2))
+    run = run_directory(directory, "head-s2")
+    save_record(run, replace(load_record(run), train_accuracy=0.515))
+    head, block = summarise(load_experiment(directory)).rows
+    assert head.learned is False and head.learning.failed_seeds == (2,)
+    assert head.learning.majority_share == pytest.approx(0.5, abs=0.001)
+    assert block.learned is True
+
+
+def test_what_trains_nothing_has_nothing_to_learn(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path / "x", [FOUR[0], Made("majority", "baselines", 0, 0.5)])
+    assert [row.learned for row in summary.rows] == [True, None]
 
 
 def test_nothing_is_concluded_from_another_test_set(tmp_path: Path) -> None:
@@ -141,7 +129,7 @@ def test_nothing_is_concluded_from_another_test_set(tmp_path: Path) -> None:
 
 
 def test_labels_written_as_names_are_understood(tmp_path: Path) -> None:
-    directory = write_synthetic(tmp_path / "x")
+    directory = write_synthetic(tmp_path / "x", FOUR, SEEDS)
     path = directory / "data" / "test.csv"
     path.write_text(path.read_text().replace("0,message", "ham,message").replace("1,message", "spam,message"))
     assert len(summarise(load_experiment(directory)).comparisons) == 6

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headtohead.core.config import CONFIGS, GPTConfig
-
-TINY = GPTConfig(emb_dim=16, n_layers=2, n_heads=2, context_length=64)
+from tests import small
 
 # Twenty lines, as somebody outside the project would write them.
 BIASES = '''\
@@ -49,7 +47,7 @@ class Fails(Strategy):
 
 def use_tiny_demo(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """Make the demo model tiny and the cache empty, for this process."""
-    monkeypatch.setitem(CONFIGS, "demo", TINY)
+    small.use_tiny_demo(monkeypatch)
     monkeypatch.setenv("HEADTOHEAD_CACHE", str(cache))
 
 

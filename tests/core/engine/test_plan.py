@@ -75,7 +75,7 @@ def made(strategy: Strategy, drop_rate: float = 0.0) -> GPTModel:
         ("bias of block 1", 2),
         ("block 0", 0),
         ("embeddings", 0),
-        ("hook on block 1", 2),
+        ("hook on block 1", 0),
         ("layer in block 1", 2),
         ("new ff in block 1", 2),
     ],

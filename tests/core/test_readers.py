@@ -1,12 +1,15 @@
-"""Reading tables of labelled messages: what is understood, and what is refused with which words."""
+"""Reading labelled messages: what is understood, and what is refused with which words."""
 
+import functools
 import io
+import zipfile
 
 import pandas as pd
 import pytest
 
+from headtohead.core import readers, sources
 from headtohead.core.errors import InputError
-from headtohead.core.tables import read_labelled_texts
+from headtohead.core.readers import formats, read_labelled_texts
 from tests.paths import SMS, WHY_SKIPPED
 
 
@@ -147,3 +150,28 @@ def test_broken_utf8_names_offset_and_line():
 
 def test_utf16():
     assert "not UTF-8" in error_of("label,text\nham,hi\n".encode("utf-16"))
+
+
+NEW_FORMAT = """
+from headtohead.core.readers.rows import LabelledText
+
+SUFFIXES = (".pairs",)
+
+
+def read(content, file, columns):
+    return [LabelledText(*line.split("=")) for line in content.decode().splitlines()]
+"""
+
+
+def test_a_new_format_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "pairs.py").write_text(NEW_FORMAT)
+    monkeypatch.setattr(readers, "__path__", [*readers.__path__, str(tmp_path)])
+    monkeypatch.setattr(readers, "formats", functools.cache(formats.__wrapped__))
+    assert read(b"ham=Hi, you\nspam=Win!", suffix=".Pairs") == TWO
+    (tmp_path / "mails.pairs").write_bytes(b"ham=Hi, you\nspam=Win!")
+    with zipfile.ZipFile(tmp_path / "mails.zip", "w") as archive:
+        archive.write(tmp_path / "mails.pairs", "mails.pairs")
+    monkeypatch.setattr(sources, "formats", readers.formats)
+    for name in ("mails.pairs", "mails.zip"):
+        found = sources.find(str(tmp_path / name))
+        assert read(found.content, suffix=found.suffix) == TWO

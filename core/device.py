@@ -1,0 +1,43 @@
+"""The device that a --device flag means."""
+
+import re
+
+from headtohead.core.errors import InputError, shown
+
+
+def resolve_device(wanted: str) -> str:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` -> a device that is there; auto takes the fastest.
+
+    Raises:
+        InputError: that is no device, it is not on this machine, or this torch cannot use it.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", wanted):
+        raise InputError(f"--device {shown(wanted)}: choose one of auto, cpu, cuda, cuda:N and mps")
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        _check_cuda(wanted)
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise InputError(
+            "--device mps: this machine or this torch has no Apple GPU; use --device cpu or auto"
+        )
+    return wanted
+
+
+def _check_cuda(wanted: str) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise InputError(
+            f"--device {wanted}: torch finds no NVIDIA GPU here (torch {torch.__version__}, {built}); "
+            "use --device cpu or auto"
+        )
+    count = torch.cuda.device_count()
+    index = wanted.partition(":")[2]
+    if index and int(index) >= count:
+        raise InputError(
+            f"--device {wanted}: there are {count} GPUs here; use cuda:0 to cuda:{count - 1}, or auto"
+        )

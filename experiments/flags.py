@@ -1,0 +1,156 @@
+"""Flags out of dataclass fields: a setting is declared once, with its flag, its help and how its text is read.
+
+A field made by :func:`flag` is an argparse option and a keyword of ``headtohead.compare``, under the same name.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from headtohead.core.errors import InputError
+
+LONGEST_PATH = 4096
+LARGEST_COUNT = 1_000_000
+LARGEST_SIZE = 2**50  # bytes, a million times what a large machine has
+_META = "flag"
+
+Reader = Callable[[str, str], Any]  # (text, the flag's name) -> value, or InputError
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field appears on the command line.
+
+    Attributes:
+        name: "--weights-dir".
+        help: one sentence without a full stop.
+        metavar: what stands for the value in --help; None for a switch.
+        read: text -> value.
+        repeated: may be given several times; the field is a tuple.
+        off: a switch that turns a field off, such as --no-balance.
+    """
+
+    name: str
+    help: str
+    metavar: str | None
+    read: Reader
+    repeated: bool = False
+    off: bool = False
+
+    @property
+    def key(self) -> str:
+        """The keyword of compare(): "weights_dir"."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+def flag(
+    default: Any,
+    name: str,
+    help: str,
+    metavar: str | None = None,
+    read: Reader | None = None,
+    *,
+    repeated: bool = False,
+    off: bool = False,
+) -> Any:
+    """A dataclass field with that default and that flag; without ``metavar`` it is a switch."""
+    return field(
+        default=default, metadata={_META: Flag(name, help, metavar, read or read_text, repeated, off)}
+    )
+
+
+def flags_of(section: type) -> Iterator[tuple[str, Flag]]:
+    """(field name, flag) of each field of a dataclass that has one."""
+    for each in fields(section):
+        if _META in each.metadata:
+            yield each.name, each.metadata[_META]
+
+
+def add_flags(group: "argparse._ArgumentGroup", section: type) -> None:
+    """Every flag of a dataclass; what is not given does not appear in the parsed namespace."""
+    for _, each in flags_of(section):
+        options: dict[str, Any] = {"help": each.help, "default": argparse.SUPPRESS, "dest": each.key}
+        if each.metavar is None:
+            options["action"] = "store_true"
+        else:
+            options |= {"metavar": each.metavar, "action": "append" if each.repeated else "store"}
+        group.add_argument(each.name, **options)
+
+
+def read_section(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Field values of a dataclass out of the texts and switches that were given, by key.
+
+    Values that are no text (the caller is Python) are taken as they are.
+
+    Raises:
+        InputError: a text that cannot be read as the field's value.
+    """
+    values: dict[str, Any] = {}
+    for name, each in flags_of(section):
+        if each.key not in given:
+            continue
+        value = given[each.key]
+        if each.metavar is None:
+            values[name] = (not value) if each.off else bool(value)
+        elif each.repeated:
+            values[name] = tuple(_read(each, item) for item in ([value] if isinstance(value, str) else value))
+        else:
+            values[name] = _read(each, value)
+    return values
+
+
+def _read(each: Flag, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.isprintable():
+        raise InputError(f"{each.name} {value!a}: holds characters that cannot be printed; write plain text")
+    return each.read(value, each.name)
+
+
+# --- reading texts -----------------------------------------------------------------------------------------
+
+
+def read_text(text: str, name: str) -> str:
+    """Any text that is not empty."""
+    if not text.strip():
+        raise InputError(f"{name} is empty; give a value or leave the flag out")
+    return text
+
+
+def read_path(text: str, name: str) -> Path:
+    """The path of a file or a folder."""
+    read_text(text, name)
+    if len(text) > LONGEST_PATH or any(len(part.encode()) > 255 for part in Path(text).parts):
+        raise InputError(f"{name} {text[:40]}...: {len(text)} characters are too long for a path")
+    return Path(text)
+
+
+def read_count(text: str, name: str) -> int:
+    """A whole number from 1 to LARGEST_COUNT in plain digits."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,30}", text):
+        raise InputError(f"{name} {text}: not a whole number, as in {name} 5")
+    return int(text)
+
+
+def read_size(text: str, name: str) -> int:
+    """``"100MB"`` -> 100,000,000 bytes; units B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB."""
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    if match is None or (match[3] and not match[2]):
+        raise InputError(f"{name} {text}: not a size; write a number and a unit, as in 500MB or 2GB")
+    base = 1024 if match[3] else 1000
+    size = int(float(match[1]) * base ** " KMGT".index(match[2] or " "))
+    if size > LARGEST_SIZE:
+        raise InputError(f"{name} {text}: more than any machine has; at most 1000TB")
+    return size
+
+
+def check_count(name: str, value: object) -> None:
+    """InputError unless ``value`` is a whole number from 1 to LARGEST_COUNT."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{name} {value!r}: not a whole number, as in {name} 5")
+    if not 1 <= value <= LARGEST_COUNT:
+        shown = value if abs(value) < 10**20 else f"{str(value)[:20]}..."
+        raise InputError(f"{name} {shown}: must be 1 or more, and at most {LARGEST_COUNT:,}")

@@ -1,0 +1,139 @@
+"""An experiment in the terminal: what the runner tells, shown with the pieces of :mod:`.console`."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from headtohead.experiments import console as display
+from headtohead.experiments.progress import work_of
+from headtohead.experiments.spec import FEW_SEEDS, Experiment
+from headtohead.experiments.watch import Watcher
+from headtohead.experiments.wording import plural
+
+if TYPE_CHECKING:
+    from headtohead.core import training
+    from headtohead.experiments.record import RunRecord
+    from headtohead.experiments.runner import Agenda
+    from headtohead.experiments.runs import Run
+    from headtohead.experiments.statistics import Summary
+
+
+class Live(Watcher):
+    """Shows the plan, the progress and the end on a console."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars = ExitStack()
+        self._progress: display.RunProgress | None = None
+
+    def dry_run(self, experiment: Experiment) -> None:
+        """The plan of an experiment, without doing it."""
+        from headtohead.experiments.runner import plan
+
+        self.planned(plan(experiment))
+        self._bars.close()
+        self.console.print("Dry run: nothing was trained or written.")
+
+    def planned(self, agenda: "Agenda") -> None:
+        """The panel with everything that is known before the first run."""
+        inputs = agenda.inputs
+        if inputs.demo_parts:
+            display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
+        display.print_plan(self.console, _facts(agenda), _rows(agenda))
+        if not agenda.to_run:
+            self.console.print("Nothing to train: every run of this experiment is finished.")
+
+    def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
+        known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
+        works = [work_of(agenda.engine, [run.variant for run in group], known) for group in groups]
+        self._progress = self._bars.enter_context(
+            display.run_progress(self.console, works, len(agenda.to_run))
+        )
+
+    def began(self, titles: Sequence[str]) -> None:
+        assert self._progress is not None
+        self._progress.begin(titles)
+
+    def step(self, progress: "training.Progress") -> None:
+        assert self._progress is not None
+        self._progress.step(progress)
+
+    def finished(self, record: "RunRecord") -> None:
+        assert self._progress is not None
+        self._progress.end(record)
+
+    def reported(self, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
+        self._bars.close()
+        display.print_end(self.console, summary, paths, seconds)
+
+    def interrupted(self, kept: int, of: int) -> None:
+        self._bars.close()
+        said = f"Interrupted: {kept} of {of} runs are finished and kept; the same command continues."
+        self.console.print(said, style="bold yellow")
+
+
+def _facts(agenda: "Agenda") -> dict[str, str]:
+    """The upper half of the panel."""
+    from headtohead.experiments.environment import device_name
+
+    dataset, config, pretrained = agenda.inputs.dataset, agenda.engine.config, agenda.inputs.pretrained
+    left, total = len(agenda.to_run), len(agenda.runs)
+    finished = f", {total - left} finished already and not run again" if left < total else ""
+    splits = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,} messages"
+    return {
+        "model": f"{pretrained.name} ({pretrained.source})",
+        "data": f"{dataset.name} ({dataset.source})",
+        "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
+        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
+        f"{dataset.max_length} tokens, classified at the {config.position.replace('_', ' ')} token",
+        "device": device_name(agenda.engine.options.device),
+        "seeds": _seeds(agenda),
+        "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
+        "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
+        "results": str(agenda.directory),
+    }
+
+
+def _seeds(agenda: "Agenda") -> str:
+    seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
+    text = ", ".join(map(str, seeds))
+    if len(seeds) > 1 or agenda.experiment.seeds is not None:
+        return text
+    more = display.roughly(agenda.estimate.seconds * (len(FEW_SEEDS) - 1))
+    return (
+        f"{text}: one seed shows no difference that would hold; --seeds {','.join(map(str, FEW_SEEDS))} "
+        f"would take about {more} more"
+    )
+
+
+def _rows(agenda: "Agenda") -> list[display.PlanRow]:
+    by_label: dict[str, list[Run]] = {}
+    for each in agenda.runs:
+        by_label.setdefault(each.variant.label, []).append(each)
+    return [_row(agenda, runs) for runs in by_label.values()]
+
+
+def _row(agenda: "Agenda", runs: Sequence["Run"]) -> display.PlanRow:
+    from headtohead.experiments.runs import learning_rate, one_line
+
+    variant = runs[0].variant
+    row = display.PlanRow(
+        label=variant.label,
+        trains=variant.strategy.describe(),
+        learning_rate=learning_rate(variant.strategy),
+        to_run=sum(each.finished is None for each in runs),
+        of=len(runs),
+        kept=tuple(each.seed for each in runs if each.finished),
+    )
+    known = next((each.finished for each in runs if each.finished), None)
+    if known is not None:
+        return replace(row, trainable=known.trainable_params, total=known.total_params)
+    try:
+        seen = agenda.engine.inspect(variant)
+    except Exception as error:  # noqa: BLE001 - shown here; its runs will fail with the same error and be recorded so
+        return replace(row, trouble=f"will fail: {one_line(error)}")
+    return replace(row, trainable=seen.trainable_params, total=seen.total_params, how=tuple(seen.words))

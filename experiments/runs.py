@@ -1,0 +1,147 @@
+"""One run of an experiment, and the folder that it leaves: record.json, history.csv, classifier/."""
+
+import csv
+import inspect
+import io
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from headtohead.core.engine import Outcome
+from headtohead.core.files import write_text_atomic
+from headtohead.core.strategy import Method, Strategy, Variant
+from headtohead.core.training import History
+from headtohead.experiments.identity import code_hash
+from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.record import (
+    HISTORY_COLUMNS,
+    HISTORY_FILE,
+    TRACEBACK_FILE,
+    RunRecord,
+    save_record,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One variant with one seed; ``finished`` is its record where it need not be run again."""
+
+    variant: Variant
+    seed: int
+    run_id: str
+    finished: RunRecord | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.variant.label}, seed {self.seed}"
+
+
+def variant_facts(variant: Variant) -> dict[str, Any]:
+    """What is said of a variant in every place where it is described."""
+    strategy = variant.strategy
+    return {
+        "strategy": variant.name,
+        "label": variant.label,
+        "description": inspect.getdoc(type(strategy)) or "",
+        "family": strategy.family,
+        "learning_rate": learning_rate(strategy),
+        "hyperparameters": asdict(strategy),
+    }
+
+
+def learning_rate(strategy: Method) -> float | None:
+    """The learning rate that a strategy trains at; None for a baseline."""
+    return strategy.learning_rate if isinstance(strategy, Strategy) else None
+
+
+def write_folder(
+    folder: Path, run: Run, outcome: Outcome | Exception, classifier: Path, facts: Mapping[str, Any]
+) -> RunRecord:
+    """Make a run's folder; an error becomes a failed record with its traceback beside it.
+
+    Args:
+        classifier: where the classifier was saved; it is moved into the folder.
+        facts: what the record says of the experiment: model, dataset, train_config, environment ...
+    """
+    folder.mkdir(parents=True)
+    if isinstance(outcome, Outcome):
+        record = _ok_record(run, outcome, facts)
+        _write_history(folder, outcome.history)
+        if outcome.classifier_bytes is not None:
+            classifier.rename(folder / "classifier")
+    else:
+        write_text_atomic(folder / TRACEBACK_FILE, "".join(traceback.format_exception(outcome)))
+        record = RunRecord(**_run_facts(run, facts), status="failed", error=one_line(outcome))
+    save_record(folder, record)
+    return record
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and message on one line, at most 300 characters; the traceback file has all of it."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def now() -> str:
+    """The time as records give it: ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _run_facts(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of its run whether it ended well or not."""
+    about = variant_facts(run.variant)
+    del about["learning_rate"]  # it is one of the hyperparameters
+    return {
+        **facts,
+        **about,
+        "run_id": run.run_id,
+        "seed": run.seed,
+        "code_hash": code_hash(run.variant),
+        "created_at": now(),
+    }
+
+
+def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecord:
+    test, history = outcome.test, outcome.history
+    trainable, total = outcome.trainable_params, outcome.total_params
+    n_classes = test.logits.shape[1]
+    return RunRecord(
+        **_run_facts(run, facts),
+        status="ok",
+        plan=outcome.plan,
+        warnings=outcome.warnings,
+        trainable_params=trainable,
+        total_params=total,
+        trainable_percent=100 * trainable / total if total else None,
+        classifier_bytes=outcome.classifier_bytes,
+        train_accuracy=outcome.train.accuracy,
+        validation_accuracy=outcome.validation.accuracy,
+        test_accuracy=test.accuracy,
+        test_loss=test.loss,
+        **prediction_metrics(test.labels.tolist(), test.logits.argmax(dim=-1).tolist(), n_classes),
+        epochs=facts["train_config"]["epochs"] if history.steps else None,
+        steps=history.steps,
+        examples_seen=history.examples_seen,
+        setup_seconds=outcome.setup_seconds,
+        prefix_seconds=outcome.prefix_seconds,
+        train_seconds=outcome.train_seconds,
+        eval_seconds=outcome.eval_seconds,
+        total_seconds=outcome.total_seconds,
+        examples_per_second=history.examples_seen / outcome.train_seconds if outcome.train_seconds else None,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        grouped=outcome.grouped,
+    )
+
+
+def _write_history(folder: Path, history: History) -> None:
+    """history.csv, one line per measurement; what was not measured stays empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HISTORY_COLUMNS)
+    for row in history.rows:
+        values = (getattr(row, name) for name in HISTORY_COLUMNS)
+        writer.writerow("" if value is None else value for value in values)
+    write_text_atomic(folder / HISTORY_FILE, text.getvalue())

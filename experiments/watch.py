@@ -1,0 +1,37 @@
+"""What happens while an experiment runs, told to whoever wants to show or log it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headtohead.core import training
+    from headtohead.experiments.record import RunRecord
+    from headtohead.experiments.runner import Agenda
+    from headtohead.experiments.runs import Run
+    from headtohead.experiments.statistics import Summary
+
+
+class Watcher:
+    """Hears everything and does nothing: the base of those that do, and what a call from Python uses."""
+
+    def planned(self, agenda: "Agenda") -> None:
+        """Everything before the first run is known."""
+
+    def launching(self, agenda: "Agenda", groups: "Sequence[Sequence[Run]]") -> None:
+        """The runs that are left are about to begin, in these groups, one after another."""
+
+    def began(self, titles: Sequence[str]) -> None:
+        """A run starts, or several at once; ``titles`` are such as "lora@r=4, seed 123"."""
+
+    def step(self, progress: "training.Progress") -> None:
+        """A step of what began last is done."""
+
+    def finished(self, record: "RunRecord") -> None:
+        """A run ended, well or not, and its folder is in its place."""
+
+    def reported(self, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
+        """The report is written; ``paths`` by name, ``seconds`` since the start where runs were done."""
+
+    def interrupted(self, kept: int, of: int) -> None:
+        """The user stopped it; ``kept`` runs of this command are finished."""
