@@ -41,5 +41,10 @@ class Dora(PeftStrategy):
             target_modules=target_modules,
         )
 
+    def weight_decay_of(self, name: str) -> float:
+        return (
+            0.0 if "lora_magnitude_vector" in name else self.weight_decay
+        )  # it begins at the length of the weights
+
     def layer_count(self, inputs: int, outputs: int) -> int:
         return self.r * (inputs + outputs) + outputs

@@ -39,5 +39,10 @@ class Vera(PeftStrategy):
             target_modules=target_modules,
         )
 
+    def weight_decay_of(self, name: str) -> float:
+        return (
+            0.0 if "vera_lambda_d" in name else self.weight_decay
+        )  # it begins at 0.1 and scales the whole update
+
     def layer_count(self, inputs: int, outputs: int) -> int:
         return self.r + outputs
