@@ -148,7 +148,8 @@ def _slopes(
         values = []
         with torch.no_grad():
             for factor in (step, -2 * step, step):
-                torch._foreach_add_(parameters, directions, alpha=factor)
+                for parameter, direction in zip(parameters, directions, strict=True):
+                    parameter.add_(direction, alpha=factor)
                 values.append(float(_loss(model, strategy)))
         found.append(((values[0] - values[1]) / (2 * step), predicted, length))
         if abs(found[-1][0] - predicted) <= GRADIENT * length:
