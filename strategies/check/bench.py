@@ -132,7 +132,7 @@ class Bench:
     def learned(self) -> tuple[Finetuned, float, int] | None:
         """A classifier that knows the sixteen messages by heart, at which factor, after how many steps."""
         for factor in OVERFIT_FACTORS:
-            finetuned = self._finetune(1, OVERFIT_STEPS, factor, None, until=knows_all)
+            finetuned = self._finetune(1, OVERFIT_STEPS, factor, None, until=decided)
             if knows_all(finetuned.model):
                 return finetuned, factor, self._steps
         return None
@@ -143,7 +143,7 @@ class Bench:
         epochs: int,
         factor: float,
         weight_decay: float | None,
-        until: Callable[[GPTModel], bool] = lambda model: False,
+        until: Callable[[GPTModel, int], bool] = lambda model, steps: False,
     ) -> Finetuned:
         """Train as a run does, all messages in every step.
 
@@ -152,7 +152,7 @@ class Bench:
             epochs: of one step each.
             factor: what the learning rates are multiplied by.
             weight_decay: instead of the strategy's own; None keeps that.
-            until: asked every tenth step; True ends the training.
+            until: asked after every tenth step, with the steps so far; True ends the training.
         """
         model = self.classifier(seed)
         # A tensor that several layers share has a name in each of them.
@@ -182,14 +182,16 @@ class Bench:
         return torch.optim.AdamW(groups)
 
 
-def _until(events: Iterator[Event], model: GPTModel, enough: Callable[[GPTModel], bool]) -> Iterator[Event]:
+def _until(
+    events: Iterator[Event], model: GPTModel, enough: Callable[[GPTModel, int], bool]
+) -> Iterator[Event]:
     """The steps alone, until it is enough."""
     for event in events:
         if isinstance(event, Step):
             yield event
             if event.moment.step % 10 == 9:
                 model.eval()
-                done = enough(model)
+                done = enough(model, event.moment.step + 1)
                 model.train()
                 if done:
                     return
@@ -232,7 +234,16 @@ def logits_of(model: GPTModel) -> Tensor:
 
 def knows_all(model: GPTModel) -> bool:
     """Whether all sixteen messages are classified right."""
-    return bool((logits_of(model).argmax(dim=-1) == small_dataset().train.labels).all())
+    return _known(model) == MESSAGES
+
+
+def decided(model: GPTModel, steps: int) -> bool:
+    """Whether all are, or so few after many steps that another learning rate is tried sooner."""
+    return knows_all(model) or (steps >= OVERFIT_STEPS // 3 and _known(model) < 3 * MESSAGES // 4)
+
+
+def _known(model: GPTModel) -> int:
+    return int((logits_of(model).argmax(dim=-1) == small_dataset().train.labels).sum())
 
 
 def real_counts(config: GPTConfig, strategy: Strategy, device: str) -> Counts:

@@ -92,7 +92,8 @@ def shifted(module, args, out):
     def low_rank(self, model):
         added = [block.att.out_proj for block in model.trf_blocks]
         return {m: LowRank(m.linear, torch.eye(len(m.weight)), m.weight, 3.0) for m in added}""",
-    "engine's shortcuts are exact": """
+}
+MIXING = """
     def apply(self, model):
         self.insert(model)
         for block in model.trf_blocks:
@@ -101,8 +102,7 @@ def shifted(module, args, out):
 class Mixing(Added):
     def forward(self, x):
         y = super().forward(x)
-        return y + x.mean(dim=-2, keepdim=True) if torch.is_grad_enabled() else y""",
-}
+        return y + x.mean(dim=-2, keepdim=True) if torch.is_grad_enabled() else y"""
 BASELINE = """
 @dataclass(frozen=True, kw_only=True)
 class Other(Baseline):
@@ -145,6 +145,18 @@ def test_a_sound_strategy_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("title", FAULTS)
 def test_a_faulty_strategy_fails_the_check_for_it(tmp_path: Path, title: str) -> None:
     assert status_of(title, tmp_path / "faulty.py", HEADER + FAULTS[title]) == "failed"
+
+
+def test_a_layer_that_only_the_reference_path_computes_right_is_a_warning(tmp_path: Path) -> None:
+    assert status_of("engine's shortcuts are exact", tmp_path / "mixing.py", HEADER + MIXING) == "warning"
+
+
+def test_losses_that_the_engine_changes_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    losses = iter([[0.7, 0.6], [0.7, 0.61]])
+    monkeypatch.setattr("headtohead.strategies.check.checks._losses", lambda outcome: next(losses))
+    assert status_of("engine's shortcuts are exact", tmp_path / "sound.py", HEADER + SOUND) == "failed"
 
 
 @pytest.mark.parametrize("title", BASELINE_FAULTS)
