@@ -65,6 +65,7 @@ Count = Annotated[int, Range(1)]
 Rank = Annotated[int, Range(1, "emb_dim")]
 Width = Annotated[int, Range(1, "hidden_dim")]
 Blocks = Annotated[int, Range(1, "n_layers")]
+Seed = Annotated[int, Range(0)]
 Scale = Annotated[float, Range(1e-9)]
 Share = Annotated[float, Range(0, below=1)]
 

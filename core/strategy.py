@@ -56,6 +56,8 @@ class Strategy(ABC):
     trains_head: ClassVar[bool] = True
     # Whether the model still computes the pretrained model's logits right after apply.
     starts_at_pretrained: ClassVar[bool] = True
+    # Whether gradients are those of the loss: not where the method takes something that trains for a constant.
+    exact_gradients: ClassVar[bool] = True
     # Whether merge() is implemented.
     merges: ClassVar[bool] = False
 
@@ -85,6 +87,10 @@ class Strategy(ABC):
     def weight_decay_of(self, name: str) -> float:
         """Its weight decay."""
         return self.weight_decay
+
+    def draws_in_training(self) -> bool:
+        """Whether a training step draws random numbers, as dropout does; an override where that is no field's doing."""
+        return any(value for name, value in vars(self).items() if "dropout" in name)
 
     def param_groups(self, model: GPTModel) -> list[dict[str, Any]]:
         """Optimizer groups: trained parameters of one learning rate and one weight decay together."""

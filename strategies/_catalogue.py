@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from headtohead.strategies import discover
@@ -180,4 +181,10 @@ def _find_class(name: str, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] 
     path = ROOT / f"{(module or '').removeprefix('headtohead.').replace('.', '/')}.py"
     if module is None or not path.is_file():
         return None
-    return _find_class(name, ast.parse(path.read_text(encoding="utf-8")))
+    return _find_class(name, _own_tree(path))
+
+
+@cache
+def _own_tree(path: Path) -> ast.Module:
+    """The syntax tree of a file of this project, which stays as it is while a process runs."""
+    return ast.parse(path.read_text(encoding="utf-8"))

@@ -16,15 +16,12 @@ def blocks_of(model: GPTModel) -> list[TransformerBlock]:
 
 
 def replace_layers(parent: nn.Module, kind: type[Old], make: Callable[[Old], nn.Module]) -> None:
-    """Put ``make(layer)`` in the place of every layer of that type under ``parent``."""
-    found = [
-        (owner, name, child)
-        for owner in parent.modules()
-        for name, child in owner.named_children()
-        if isinstance(child, kind)
-    ]
-    for owner, name, layer in found:
-        setattr(owner, name, make(layer))
+    """Put ``make(layer)`` in the place of every layer of that type under ``parent``, in the order of computation."""
+    for name, child in list(parent.named_children()):
+        if isinstance(child, kind):
+            setattr(parent, name, make(child))
+        else:
+            replace_layers(child, kind, make)
 
 
 def replace_layer(parent: nn.Module, name: str, make: Callable[[nn.Linear], nn.Module]) -> None:

@@ -76,6 +76,8 @@ class Adalora(PeftStrategy):
         steps = epochs * steps_per_epoch
         config = _tuner(model).peft_config["default"]
         assert isinstance(config, AdaLoraConfig)
+        if steps - int(self.final * steps) < 2:
+            raise InputError(f"adalora: {steps} training steps are too few to prune in; train longer")
         config.total_step = steps
         config.tinit, config.tfinal = int(self.warmup * steps), int(self.final * steps)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from headtohead.core.fields import Count
 from headtohead.core.model import GPTModel
@@ -22,6 +22,10 @@ class C3a(PeftStrategy):
     Reference: Chen et al. (2024), Parameter-Efficient Fine-Tuning via Circular Convolution, arXiv:2407.19342.
     When: updates of high rank for few parameters.
     """
+
+    # PEFT's backward pass mirrors the gradient of an adapted layer's input: a sum of w[i + k] instead of w[i - k].
+    # What trains in lower blocks gets a slightly wrong gradient; that of the layer's own update is right.
+    exact_gradients: ClassVar[bool] = False
 
     learning_rate: float = 3e-2
     head_learning_rate: float | None = 1e-3

@@ -35,5 +35,8 @@ class Delora(PeftStrategy):
             target_modules=target_modules,
         )
 
+    def weight_decay_of(self, name: str) -> float:
+        return 0.0 if "delora_lambda" in name else self.weight_decay  # the strength, which begins above 0
+
     def layer_count(self, inputs: int, outputs: int) -> int:
         return self.r * (inputs + outputs) + 1

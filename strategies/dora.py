@@ -1,7 +1,7 @@
 """Strategy: LoRA whose weights keep a trained magnitude apart from their direction."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from headtohead.core.fields import Count, Rank, Share
 from headtohead.core.model import GPTModel
@@ -22,6 +22,9 @@ class Dora(PeftStrategy):
     When: a little more accuracy than LoRA at small r, for about twice its time per step.
     """
 
+    # The paper's section 4.3, and PEFT, take the norm of the direction for a constant in the backward pass.
+    exact_gradients: ClassVar[bool] = False
+
     learning_rate: float = 8e-4
     r: Rank = 16
     alpha: Count = 16
@@ -37,6 +40,11 @@ class Dora(PeftStrategy):
             use_dora=True,
             target_modules=target_modules,
         )
+
+    def weight_decay_of(self, name: str) -> float:
+        return (
+            0.0 if "lora_magnitude_vector" in name else self.weight_decay
+        )  # it begins at the length of the weights
 
     def layer_count(self, inputs: int, outputs: int) -> int:
         return self.r * (inputs + outputs) + outputs

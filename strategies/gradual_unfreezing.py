@@ -14,6 +14,8 @@ from headtohead.strategies._counts import block
 class GradualUnfreezing(Strategy):
     """The head first, then with each epoch one more of the last blocks (the first together with the final norm).
 
+    ``blocks=4`` is as far as one block per epoch gets in the chapter's five epochs; the paper goes on to the first
+    layer (blocks=12 at 124M: shorter stages, or more epochs). The embeddings never train here.
     Parameters: min(blocks, L)*(12*D^2 + 13*D) + 2*D + D*C + C (all that train in the end).
     At 124M: 28,354,562
     Learning rate: the chapter's.

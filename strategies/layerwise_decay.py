@@ -14,6 +14,7 @@ from headtohead.strategies._counts import every_part
 class LayerwiseDecay(Strategy):
     """Every weight, each block with a smaller learning rate than the one above it.
 
+    The last block is one factor below the head, the embeddings L + 1; in ELECTRA's code, two and L + 2.
     Parameters: V*D + P*D + L*(12*D^2 + 13*D) + 2*D + D*C + C (all of them).
     At 124M: 124,441,346
     Learning rate: 1e-4 for the head and a factor of 0.8 per block, those of ELECTRA-Base (Clark et al., 2020,

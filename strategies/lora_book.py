@@ -51,7 +51,8 @@ class LinearWithLoRA(nn.Module):
 class LoraBook(Strategy):
     """Low-rank adapters on every linear layer, the random head included, which itself stays frozen.
 
-    ``divide_by_r=false`` scales by alpha, as the book's bonus experiments do (with learning rate 5e-5).
+    ``divide_by_r=false`` scales by alpha alone, as the book's package (llms-from-scratch 1.0.19) and its bonus
+    experiments do, with learning_rate=5e-5: this repeats them, the order of the random numbers included.
     Parameters: L*r*18*D + r*(D + C).
     At 124M: 2,666,528
     Learning rate: 8e-4, that of the book's appendix E.

@@ -49,7 +49,9 @@ class PrefixTuning(Strategy):
     """Learned keys and values that every token of every block attends to, and the head.
 
     They begin as the keys and values of random tokens of the vocabulary, which the paper finds best for small data,
-    and are trained directly, without the paper's perceptron that produces them.
+    and are trained directly, without the paper's perceptron that produces them. Those first values are computed at
+    positions 0 to tokens - 1, and the text has the positions from 0, too: it stays as it was pretrained (the paper's
+    code and PEFT put the text behind the prefix, at positions from tokens on).
     Parameters: 2*L*tokens*D + D*C + C.
     At 124M: 370,178
     Learning rate: 1e-2, the best of 3e-3, 1e-2 and 3e-2 on the demo (one seed, 4 epochs).
@@ -72,6 +74,9 @@ class PrefixTuning(Strategy):
             keys, values = block.att.W_key(normalized), block.att.W_value(normalized)
             setattr(block, "att", PrefixAttention(block.att, keys, values))  # noqa: B010 - its declared type is another
             hidden = following
+
+    def weight_decay_of(self, name: str) -> float:
+        return 0.0 if "prefix_" in name else self.weight_decay  # keys and values have no reason to be near 0
 
     def counts(self, config: GPTConfig, n_classes: int) -> Counts:
         return dict.fromkeys(range(config.n_layers), 2 * self.tokens * config.emb_dim)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from headtohead.core.fields import Count, Rank
+from headtohead.core.fields import Count, Rank, Seed
 from headtohead.core.model import GPTModel
 from headtohead.strategies._peft import PeftStrategy
 
@@ -20,12 +20,15 @@ class Randlora(PeftStrategy):
     At 124M: 1,383,938
     Learning rate: 3e-4, better than 1e-3 in a sweep on the demo (3 epochs).
     Reference: Albert et al. (2025), RandLoRA: Full-rank parameter-efficient fine-tuning, arXiv:2502.00987.
+    Seeds: the random matrices follow from projection_seed and are the same in every run, so that no file
+      holds them: the spread over seeds leaves their part out; projection_seed=1, 2 ... shows it.
     When: LoRA's rank is what limits it, and parameters must stay few.
     """
 
     learning_rate: float = 3e-4
     r: Rank = 32
     alpha: Count = 640
+    projection_seed: Seed = 0
 
     def config(self, model: GPTModel, target_modules: list[str]) -> "RandLoraConfig":
         from peft import RandLoraConfig
@@ -33,8 +36,7 @@ class Randlora(PeftStrategy):
         return RandLoraConfig(
             r=self.r,
             randlora_alpha=self.alpha,
-            # The matrices follow from a fixed key, so that they need not be saved with every classifier.
-            projection_prng_key=0,
+            projection_prng_key=self.projection_seed,
             target_modules=target_modules,
         )
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from headtohead.core.config import CONFIGS
 from headtohead.core.strategy import Baseline, Prediction, Variant
-from headtohead.strategies.check.checks import Check, CheckFailed, Finding, stated_number
+from headtohead.strategies.check.checks import stated_number
+from headtohead.strategies.check.findings import Check, CheckFailed, Finding
 
 ROWS = 40
 WORDS = {

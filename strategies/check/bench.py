@@ -1,9 +1,11 @@
 """What a strategy is checked on: a tiny GPT, sixteen messages, and models that were finetuned by it.
 
-The GPT has two blocks of the demo model's width and weights drawn so that no bias is zero and no scale is one:
-a strategy that loses one of them is found out. Everything is made once per checked strategy, when first asked for.
+The GPT has four blocks, so that there are frozen prefixes to leave out, and weights drawn so that no bias is zero and
+no scale is one: a strategy that loses one of them is found out. Everything is made once per checked strategy, when
+first asked for.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,21 +14,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from headtohead.core.classifier import make_classifier
+from headtohead.core.classifier import make_classifier, trained_names
 from headtohead.core.config import GPTConfig
 from headtohead.core.data import Dataset, Split
 from headtohead.core.engine.forward import ReferenceForward
 from headtohead.core.model import GPTModel
-from headtohead.core.strategy import Counts, Strategy, Variant, part_of
+from headtohead.core.strategy import Counts, Strategy, Variant, part_of, trainable_parameters
 from headtohead.core.training import Event, Step, TrainConfig, protocol, row_loaders, train
 from headtohead.core.weights import Pretrained
 from headtohead.core.weights.random import random_pretrained
 
-SMALL = GPTConfig(vocab_size=211, context_length=64, emb_dim=96, n_layers=2, n_heads=4)
+SMALL = GPTConfig(vocab_size=211, context_length=64, emb_dim=64, n_layers=4, n_heads=4)
 N_CLASSES = 2
 MESSAGES = 16
 LONGEST = 12  # tokens
+IDLE_STEPS = 60
 SHORT = 3  # steps within which everything trained must have moved
 # To learn sixteen messages by heart in a few hundred steps takes larger steps than finetuning does, and how much
 # larger depends on the method: these multiples of a strategy's own learning rates are tried in turn.
@@ -34,9 +38,9 @@ OVERFIT_FACTORS = (30.0, 3.0, 300.0, 3000.0, 1.0)
 OVERFIT_STEPS = 200
 
 
-def small_gpt() -> Pretrained:
-    """The tiny GPT of all checks."""
-    return random_pretrained("check", SMALL, 20, "drawn for the checks", is_demo=True, spread=0.1)
+def small_gpt(seed: int = 20) -> Pretrained:
+    """The tiny GPT of all checks; another seed gives one of other weights."""
+    return random_pretrained("check", SMALL, seed, "drawn for the checks", is_demo=True, spread=0.1)
 
 
 @cache
@@ -61,6 +65,8 @@ class Finetuned:
     model: GPTModel
     before: dict[str, Tensor]
     trained: list[str]
+    unfrozen: list[str]  # what trained later although it was not declared
+    generator: Tensor  # the state of torch's generator in the end
 
 
 @dataclass
@@ -77,9 +83,39 @@ class Bench:
 
     def classifier(self, seed: int) -> GPTModel:
         """A fresh classifier, nothing trained yet."""
-        model = small_gpt().build()
-        make_classifier(model, self.strategy, N_CLASSES, seed)
-        return model.eval()
+        return classifier_of(self.strategy, seed)
+
+    @cached_property
+    def fresh(self) -> GPTModel:
+        """One of seed 1 that no check changes."""
+        return self.classifier(seed=1)
+
+    @cached_property
+    def disturbed(self) -> GPTModel:
+        """The same with noise in all that trains: at the start, many methods compute nothing yet; also not changed."""
+        return disturbed(copy.deepcopy(self.fresh))
+
+    @cached_property
+    def other(self) -> Finetuned:
+        """:attr:`short` under seed 2."""
+        return self.short_run(seed=2)
+
+    @cached_property
+    def idle(self) -> Finetuned:
+        """After many steps at no learning rate at all: only what the strategy writes itself has changed."""
+        model = self.classifier(seed=1)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        split = small_dataset().train
+        self.strategy.before_training(model, 5, IDLE_STEPS // 5)
+        scheduled = type(self.strategy).after_step is not Strategy.after_step
+        for step in range(IDLE_STEPS if scheduled or has_own_modules(model) else 1):
+            model.train()
+            logits = model.class_logits(split.token_ids[:2, :4], split.last_position[:2].clamp(max=3))
+            if scheduled:
+                loss_of(model, self.strategy, logits, split.labels[:2]).backward()
+                self.strategy.after_step(model, step)
+        model.zero_grad(set_to_none=True)
+        return Finetuned(model.eval(), before, [], [], torch.get_rng_state())
 
     @cached_property
     def short(self) -> Finetuned:
@@ -96,7 +132,7 @@ class Bench:
     def learned(self) -> tuple[Finetuned, float, int] | None:
         """A classifier that knows the sixteen messages by heart, at which factor, after how many steps."""
         for factor in OVERFIT_FACTORS:
-            finetuned = self._finetune(1, OVERFIT_STEPS, factor, None, until=knows_all)
+            finetuned = self._finetune(1, OVERFIT_STEPS, factor, None, until=decided)
             if knows_all(finetuned.model):
                 return finetuned, factor, self._steps
         return None
@@ -107,7 +143,7 @@ class Bench:
         epochs: int,
         factor: float,
         weight_decay: float | None,
-        until: Callable[[GPTModel], bool] = lambda model: False,
+        until: Callable[[GPTModel, int], bool] = lambda model, steps: False,
     ) -> Finetuned:
         """Train as a run does, all messages in every step.
 
@@ -116,7 +152,7 @@ class Bench:
             epochs: of one step each.
             factor: what the learning rates are multiplied by.
             weight_decay: instead of the strategy's own; None keeps that.
-            until: asked every tenth step; True ends the training.
+            until: asked after every tenth step, with the steps so far; True ends the training.
         """
         model = self.classifier(seed)
         # A tensor that several layers share has a name in each of them.
@@ -128,11 +164,13 @@ class Bench:
         optimizer = self._optimizer(model, factor, weight_decay)
         loaders = row_loaders(small_dataset(), config.batch_size)
         self.strategy.before_training(model, epochs, 1)
+        unfrozen = trained_names(model) - set(trained)
         forward = ReferenceForward(model, small_dataset(), config, "cpu")
         events = _until(protocol(loaders, config), model, until)
         self._steps = train(model, self.strategy, forward, optimizer, events, epochs).steps
         model.zero_grad(set_to_none=True)
-        return Finetuned(model, before, trained)
+        unfrozen |= trained_names(model) - set(trained)
+        return Finetuned(model, before, trained, sorted(unfrozen), torch.get_rng_state())
 
     def _optimizer(self, model: GPTModel, factor: float, weight_decay: float | None) -> torch.optim.Optimizer:
         defaults = {"lr": self.strategy.learning_rate, "weight_decay": self.strategy.weight_decay}
@@ -144,17 +182,47 @@ class Bench:
         return torch.optim.AdamW(groups)
 
 
-def _until(events: Iterator[Event], model: GPTModel, enough: Callable[[GPTModel], bool]) -> Iterator[Event]:
+def _until(
+    events: Iterator[Event], model: GPTModel, enough: Callable[[GPTModel, int], bool]
+) -> Iterator[Event]:
     """The steps alone, until it is enough."""
     for event in events:
         if isinstance(event, Step):
             yield event
             if event.moment.step % 10 == 9:
                 model.eval()
-                done = enough(model)
+                done = enough(model, event.moment.step + 1)
                 model.train()
                 if done:
                     return
+
+
+def classifier_of(strategy: Strategy, seed: int, pretrained: Pretrained | None = None) -> GPTModel:
+    """A fresh classifier on the tiny GPT, or on another one."""
+    model = (pretrained or small_gpt()).build()
+    make_classifier(model, strategy, N_CLASSES, seed)
+    return model.eval()
+
+
+def disturbed(model: GPTModel) -> GPTModel:
+    """``model`` with noise added, in place, to all that trains; always the same noise."""
+    generator = torch.Generator().manual_seed(24)
+    with torch.no_grad():
+        for parameter in trainable_parameters(model):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def has_own_modules(model: GPTModel) -> bool:
+    """Whether there are modules of neither this model, torch nor PEFT, which may do anything when called."""
+    known = ("torch.", "peft.", "headtohead.core.")
+    return not all(type(module).__module__.startswith(known) for module in model.modules())
+
+
+def loss_of(model: GPTModel, strategy: Strategy, logits: Tensor, labels: Tensor) -> Tensor:
+    """What a step of training minimises."""
+    loss, extra = F.cross_entropy(logits, labels), strategy.extra_loss(model)
+    return loss if extra is None else loss + extra
 
 
 def logits_of(model: GPTModel) -> Tensor:
@@ -166,7 +234,16 @@ def logits_of(model: GPTModel) -> Tensor:
 
 def knows_all(model: GPTModel) -> bool:
     """Whether all sixteen messages are classified right."""
-    return bool((logits_of(model).argmax(dim=-1) == small_dataset().train.labels).all())
+    return _known(model) == MESSAGES
+
+
+def decided(model: GPTModel, steps: int) -> bool:
+    """Whether all are, or so few after many steps that another learning rate is tried sooner."""
+    return knows_all(model) or (steps >= OVERFIT_STEPS // 3 and _known(model) < 3 * MESSAGES // 4)
+
+
+def _known(model: GPTModel) -> int:
+    return int((logits_of(model).argmax(dim=-1) == small_dataset().train.labels).sum())
 
 
 def real_counts(config: GPTConfig, strategy: Strategy, device: str) -> Counts:
@@ -174,6 +251,11 @@ def real_counts(config: GPTConfig, strategy: Strategy, device: str) -> Counts:
     with torch.device(device):
         model = GPTModel(config)
         make_classifier(model, strategy, N_CLASSES, seed=0)
+    return counts_of(model)
+
+
+def counts_of(model: GPTModel) -> Counts:
+    """How many numbers train in which part of a model."""
     counts: Counts = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -14,7 +14,8 @@ from rich.text import Text
 from headtohead.core.strategy import Baseline, Variant
 from headtohead.strategies.check.baselines import BASELINE_CHECKS, BaselineBench
 from headtohead.strategies.check.bench import Bench
-from headtohead.strategies.check.checks import CHECKS, Check, CheckFailed, Finding
+from headtohead.strategies.check.checks import CHECKS
+from headtohead.strategies.check.findings import Check, CheckFailed, Finding
 
 _STYLES = {"passed": "green", "warning": "yellow", "skipped": "dim", "failed": "bold red"}
 

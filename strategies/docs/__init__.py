@@ -19,7 +19,7 @@ MEANING = {
     "prompts": "Learned vectors stand before the text, or before its keys and values.",
     "baselines": "Rows that do not train the GPT: what finetuning has to beat.",
 }
-DETAILS = ("Parameters", "Learning rate", "Reference", "When")
+DETAILS = ("Parameters", "Learning rate", "Reference", "Seeds", "When")
 
 HEADER = """\
 <!-- Written by `python -m strategies.docs` from the strategies' docstrings; change those and run it again. -->

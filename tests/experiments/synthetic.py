@@ -55,7 +55,7 @@ def thirty() -> tuple[Made, ...]:
         "orthogonal": ["oft", "boft", "hra", "road"],
         "adapters": ["bottleneck", "bottleneck@kind=pfeiffer", "parallel_adapter", "side_tuning"],
         "prompts": ["prompt_tuning", "prefix_tuning"],
-        "baselines": ["majority", "tfidf_logreg", "linear_probe_closed_form"],
+        "baselines": ["majority", "tfidf_logreg", "linear_probe"],
     }
     rng = np.random.default_rng(7)
     made = []

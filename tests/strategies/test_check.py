@@ -10,7 +10,7 @@ from rich.console import Console
 from headtohead.core.strategy import Variant
 from headtohead.strategies import build_variants
 from headtohead.strategies.check.__main__ import main
-from headtohead.strategies.check.checks import count_at_124m
+from headtohead.strategies.check.checks import CHECKS, count_at_124m
 from headtohead.strategies.check.report import bench_and_checks, print_results, run_check, run_checks
 from headtohead.strategies.lora import Lora
 
@@ -92,7 +92,8 @@ def shifted(module, args, out):
     def low_rank(self, model):
         added = [block.att.out_proj for block in model.trf_blocks]
         return {m: LowRank(m.linear, torch.eye(len(m.weight)), m.weight, 3.0) for m in added}""",
-    "engine's shortcuts are exact": """
+}
+MIXING = """
     def apply(self, model):
         self.insert(model)
         for block in model.trf_blocks:
@@ -101,8 +102,7 @@ def shifted(module, args, out):
 class Mixing(Added):
     def forward(self, x):
         y = super().forward(x)
-        return y + x.mean(dim=-2, keepdim=True) if torch.is_grad_enabled() else y""",
-}
+        return y + x.mean(dim=-2, keepdim=True) if torch.is_grad_enabled() else y"""
 BASELINE = """
 @dataclass(frozen=True, kw_only=True)
 class Other(Baseline):
@@ -147,6 +147,18 @@ def test_a_faulty_strategy_fails_the_check_for_it(tmp_path: Path, title: str) ->
     assert status_of(title, tmp_path / "faulty.py", HEADER + FAULTS[title]) == "failed"
 
 
+def test_a_layer_that_only_the_reference_path_computes_right_is_a_warning(tmp_path: Path) -> None:
+    assert status_of("engine's shortcuts are exact", tmp_path / "mixing.py", HEADER + MIXING) == "warning"
+
+
+def test_losses_that_the_engine_changes_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    losses = iter([[0.7, 0.6], [0.7, 0.61]])
+    monkeypatch.setattr("headtohead.strategies.check.checks._losses", lambda outcome: next(losses))
+    assert status_of("engine's shortcuts are exact", tmp_path / "sound.py", HEADER + SOUND) == "failed"
+
+
 @pytest.mark.parametrize("title", BASELINE_FAULTS)
 def test_a_faulty_baseline_fails_the_check_for_it(tmp_path: Path, title: str) -> None:
     imports, _, _ = HEADER.partition("class Added")
@@ -179,7 +191,7 @@ def test_a_failure_is_explained_in_words(tmp_path: Path) -> None:
         f"(broken.py, line {line})",
         "usual cause",
         "fix ",
-        "13 skipped, 1 failed",
+        f"{len(CHECKS) - 1} skipped, 1 failed",
     ):
         assert words in file.getvalue()
 

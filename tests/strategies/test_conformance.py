@@ -11,7 +11,8 @@ import torch
 from headtohead.strategies import build_variants, discover
 from headtohead.strategies.check.baselines import BASELINE_CHECKS, BaselineBench
 from headtohead.strategies.check.bench import Bench
-from headtohead.strategies.check.checks import CHECKS, Check
+from headtohead.strategies.check.checks import CHECKS
+from headtohead.strategies.check.findings import Check
 from headtohead.strategies.check.report import bench_and_checks, run_check
 
 VARIANTS = (

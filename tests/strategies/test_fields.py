@@ -1,5 +1,6 @@
 """Meaningless hyperparameters: one sentence and exit code 2, before anything is run or written."""
 
+import re
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from headtohead.core.config import CONFIGS
+from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.fields import Range, annotations
 from headtohead.core.strategy import Strategy
@@ -68,8 +69,8 @@ dora@targets=layers ia3@targets=layers.1 road@angles=3 road@angles=0 hra@r=3 hra
 oft@block_size=1 peft@options=/ bottleneck@pfeiffer=2 lora_book@divide_by_r=maybe majority@r=1
 tfidf_logreg@learning_rate=1 head@width=3
 """.split()  # noqa: SIM905
-# These need the model: the embedded demo has 96 dims, 4 blocks of 4 heads, 256 positions.
-TOO_MUCH_FOR_THE_DEMO = """
+MODEL = GPTConfig(emb_dim=96, n_layers=4, n_heads=4, context_length=256)
+TOO_MUCH_FOR_THE_MODEL = """
 lora@r=99999 lora@r=97 lora@layers=4 lora@layers=0/9 dora@r=97 adalora@init_r=97 adalora@target_r=12
 adalora@target_r=20 adalora@final=0.95 adalora@warmup=0.6+final=0.5 lora_book@r=97 lora_plus@r=1000
 delora@r=97 loha@r=97 lokr@r=97 miss@r=97 randlora@r=97 shira@r=49 vblora@r=97 vblora@topk=300 vera@r=385
@@ -101,27 +102,29 @@ def test_a_meaningless_value_is_refused(
 
 
 def test_so_many_labels_are_tried() -> None:
-    assert len({*declared(), *BY_HAND, *TOO_MUCH_FOR_THE_DEMO}) > 300
+    assert len({*declared(), *BY_HAND, *TOO_MUCH_FOR_THE_MODEL}) > 300
 
 
-@pytest.mark.parametrize("label", TOO_MUCH_FOR_THE_DEMO)
+@pytest.mark.parametrize("label", TOO_MUCH_FOR_THE_MODEL)
 def test_what_the_model_is_too_small_for_is_refused(label: str) -> None:
     with pytest.raises(InputError) as error:
         (variant,) = build_variants([label])
         assert isinstance(variant.strategy, Strategy)
-        variant.strategy.check(CONFIGS["demo"])
+        variant.strategy.check(MODEL)
     assert label.partition("@")[0] in str(error.value)
 
 
 def test_the_command_refuses_it_before_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused("head,lora@r=99999", tmp_path, capsys)
-    assert said == "error: lora.r=99999: must be at least 1 and at most 96 (the model's width)\n"
+    assert re.fullmatch(
+        r"error: lora\.r=99999: must be at least 1 and at most \d+ \(the model's width\)\n", said
+    )
 
 
 def test_a_setting_is_held_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "lora.r=0" in refused("lora", tmp_path, capsys, "--set", "lora.r=0")
     assert "twice" in refused("lora", tmp_path, capsys, "--set", "lora.r=2", "--set", "lora.r=4")
-    assert "'lora\\x1b'" in refused("lora", tmp_path, capsys, "--set", "lora\x1b.r=2")
+    assert "lora\\x1b" in refused("lora", tmp_path, capsys, "--set", "lora\x1b.r=2")
 
 
 @pytest.mark.parametrize(
@@ -145,8 +148,8 @@ def test_strategies_made_in_code_are_held_to_their_declarations(values: dict[str
 
 
 def test_sensible_values_pass() -> None:
-    Lora(r=96, learning_rate=1, head_learning_rate=None, layers=(0, 3)).check(CONFIGS["demo"])
-    LayerwiseDecay(decay=1.0).check(CONFIGS["demo"])
+    Lora(r=96, learning_rate=1, head_learning_rate=None, layers=(0, 3)).check(MODEL)
+    LayerwiseDecay(decay=1.0).check(MODEL)
     assert build_variants(["lora@layers=1/2+dropout=.5+learning_rate=1E-4"])[0].strategy == Lora(
         layers=(1, 2), dropout=0.5, learning_rate=1e-4
     )

@@ -12,7 +12,7 @@ from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy
 from headtohead.strategies.bottleneck import Adapted
 from headtohead.strategies.check.bench import SMALL, small_dataset, small_gpt
-from headtohead.strategies.linear_probe_closed_form import LinearProbeClosedForm
+from headtohead.strategies.linear_probe import LinearProbe
 from headtohead.strategies.lora_book import LoraBook, LoRALayer
 from headtohead.strategies.majority import Majority
 from headtohead.strategies.parallel_adapter import Narrowed, ParallelAdapter, Widened
@@ -133,8 +133,8 @@ def test_the_probe_finds_the_direction_and_needs_two_of_every_class() -> None:
     labels = torch.arange(40) % 2
     features = 0.1 * torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
     features[:, 2] += labels
-    prediction = LinearProbeClosedForm().fit_predict(features, labels, features, 2, 1)
+    prediction = LinearProbe().fit_predict(features, labels, features, 2, 1)
     assert torch.equal(prediction.logits.argmax(dim=-1), labels) and prediction.parameters == 7
     assert prediction.logits.exp().sum(dim=-1).tolist() == pytest.approx([1.0] * 40)
     with pytest.raises(InputError, match="at least 2"):
-        LinearProbeClosedForm().fit_predict(features[:3], torch.tensor([0, 0, 1]), features, 2, 1)
+        LinearProbe().fit_predict(features[:3], torch.tensor([0, 0, 1]), features, 2, 1)

@@ -12,7 +12,7 @@ from tests import small
 
 @pytest.mark.parametrize(
     ("name", "cut"),
-    [("majority", 0), ("tfidf_logreg", 0), ("linear_probe_closed_form", small.CONFIG.n_layers + 2)],
+    [("majority", 0), ("tfidf_logreg", 0), ("linear_probe", small.CONFIG.n_layers + 2)],
 )
 def test_baseline_runs_through_fit(name: str, cut: int, tmp_path: Path) -> None:
     (variant,) = strategies.build_variants([name])

@@ -10,9 +10,10 @@ from headtohead.strategies._regression import fit_predict
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearProbeClosedForm(Baseline):
+class LinearProbe(Baseline):
     """Regularised logistic regression on the pretrained model's features, fitted to the optimum.
 
+    The problem is convex, so there is one optimum and no learning rate; no closed form gives it, a solver finds it.
     The features are standardised; the strength of the regularisation is chosen by 5-fold cross-validation.
     Parameters: D + 1 (two classes; C*(D + 1) for more).
     At 124M: 769
