@@ -22,7 +22,7 @@ from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic
 
 DEMO_WEIGHTS = Path(__file__).with_name("model.safetensors")
-DEMO_SHA256 = ""
+DEMO_SHA256 = "8586cc79fd41a1cabf5e4bc29af0243cae0f86a8ed33549cb8da5f06aac69d56"
 EMBEDDINGS, ROW_OF, FACTS = "tok_emb.weight", "row_of", "facts"
 
 
