@@ -111,7 +111,8 @@ def continuations(model: GPTModel, prompts: list[list[int]], length: int) -> lis
     tokens = torch.tensor(prompts)
     with torch.inference_mode():
         for _ in range(length):
-            tokens = torch.cat([tokens, model(tokens)[:, -1:].argmax(-1)], dim=1)
+            last = torch.full((len(tokens),), tokens.shape[1] - 1)
+            tokens = torch.cat([tokens, model.class_logits(tokens, last).argmax(-1, keepdim=True)], dim=1)
     return [gpt2_encoding().decode(row) for row in tokens[:, len(prompts[0]) :].tolist()]
 
 
