@@ -158,10 +158,12 @@ class Prediction:
     Attributes:
         logits: (M, C) log-probabilities or other scores whose softmax are the class probabilities.
         parameters: how many numbers were fitted.
+        selection_seconds: what choosing settings took before the final fit; None where nothing was chosen.
     """
 
     logits: Tensor
     parameters: int
+    selection_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

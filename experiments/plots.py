@@ -12,12 +12,14 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from matplotlib.transforms import Bbox, blended_transform_factory
 
 from headtohead.experiments.record import load_history, run_directory
 from headtohead.experiments.statistics import StrategySummary, Summary
+from headtohead.experiments.tables import continued
 from headtohead.experiments.wording import LEVEL_WORDS, NOT_LEARNED, short_bytes, short_count, short_seconds
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ STYLE: Any = {
 PLOT_FILES = (
     "accuracy_vs_parameters.png", "test_accuracy.png", "loss.png", "accuracy.png", "train_time.png", "peak_memory.png",
 )  # fmt: skip
+FULL_SIZE, SMALL_SIZE = 10.5, 8.0  # points, of names beside rows
+FULL_SIZE_LETTERS, LINE = 24, 28  # letters that a name may have in full size, and in a line
+ROW = 0.27  # inches
 MANY = 12  # above this many strategies a scatter plot names only the front and tells families by colour
 
 
@@ -95,6 +100,36 @@ def _looks(summary: Summary, family: str) -> tuple[str, str]:
 
 def _by_family(summary: Summary, rows: Sequence[StrategySummary]) -> list[StrategySummary]:
     return sorted(rows, key=lambda row: summary.families.index(row.family))
+
+
+# --- names ----------------------------------------------------------------------------------------------
+
+
+def _name(label: str) -> tuple[str, float]:
+    """A label as it is drawn, and its size in points: a long one in smaller type, continued on further lines."""
+    text = continued(drawable(label), LINE)
+    return text, FULL_SIZE if len(text) <= FULL_SIZE_LETTERS else SMALL_SIZE
+
+
+def drawable(text: str) -> str:
+    """``text`` with the characters that the plots' font lacks written as escapes."""
+    font = get_font(findfont(STYLE["font.family"]))
+    return "".join(each if font.get_char_index(ord(each)) else ascii(each)[1:-1] for each in text)
+
+
+def _name_rows(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
+    """Write the labels beside the rows of a chart of horizontal bars or intervals."""
+    names = [_name(label) for label in labels]
+    axes.set_yticks(list(places), [text for text, _ in names])
+    for tick, (_, size) in zip(axes.get_yticklabels(), names, strict=True):
+        tick.set_fontsize(size)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+
+
+def _row_height(labels: Sequence[str]) -> float:
+    """Inches for each row of such a chart."""
+    return ROW * max(1.0, max((_name(label)[0].count("\n") + 1 for label in labels), default=1) / 2)
 
 
 # --- test accuracy --------------------------------------------------------------------------------------
@@ -202,7 +237,7 @@ def _place_labels(
     taken = [_pixel_box(axes, places[row.label], row) for row in rows]
     taken += _front_boxes(axes, [(x, y) for x, y, _, bold in labels if bold])
     for x, y, text, bold in sorted(labels, key=lambda label: -label[1]):
-        note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=9, va="center",
+        note = axes.annotate(_name(text)[0], (x, y), (0, 0), textcoords="offset points", fontsize=min(9, _name(text)[1]), va="center",
                              fontweight="bold" if bold else "normal", annotation_clip=False)  # fmt: skip
         box = _least_crowded(axes, note, taken)
         taken.append(box)
@@ -257,7 +292,13 @@ def _forest(summary: Summary) -> Plot | None:
     if not summary.finished:
         return None
     lines = _forest_lines(summary)
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.27 * len(lines)), layout="constrained")
+    named = [
+        (height, f"{line.label} ✗" if line.learned is False else line.label)
+        for height, line in enumerate(lines)
+        if not isinstance(line, str)
+    ]
+    height_of_row = _row_height([label for _, label in named])
+    figure = Figure(figsize=(WIDTH, 1.3 + height_of_row * len(lines)), layout="constrained")
     axes = figure.subplots()
     axes.set_title(_title(summary, f"Test accuracy with {LEVEL_WORDS} intervals"), loc="left")
     beside = blended_transform_factory(axes.transAxes, axes.transData)
@@ -277,15 +318,8 @@ def _forest(summary: Summary) -> Plot | None:
             continue
         _forest_row(axes, summary, line, height)
         axes.text(1.02, height, _accuracy_words(line), transform=beside, va="center", fontsize=9.5)
-    named = [
-        (height, f"{line.label} ✗" if line.learned is False else line.label)
-        for height, line in enumerate(lines)
-        if not isinstance(line, str)
-    ]
-    axes.set_yticks([height for height, _ in named], [label for _, label in named])
+    _name_rows(axes, [height for height, _ in named], [label for _, label in named])
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
     if summary.best is not None:
         axes.axvline(
             100 * (summary.best.test_accuracy or 0), color=SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1
@@ -401,7 +435,8 @@ def _measuring(tables: "list[pd.DataFrame]", measure: str) -> "list[pd.DataFrame
 def _curve_panel(panel: Axes, label: str, tables: "list[pd.DataFrame]", measure: str) -> None:
     import pandas as pd
 
-    panel.set_title(label, fontsize=10, fontweight="normal", pad=4)
+    name, size = _name(label)
+    panel.set_title(name, fontsize=min(10, size), fontweight="normal", pad=4)
     scale = 100 if measure == "accuracy" else 1
     for split, colour, style in (("train", BLUE, "-"), ("validation", VERMILLION, "-.")):
         curves = [
@@ -502,7 +537,9 @@ def _bars(
     rows = _by_family(summary, [row for row in summary.finished if row.timing(parts[0][0])])
     if not rows:
         return None
-    figure = Figure(figsize=(WIDTH, 1.35 + 0.27 * len(rows)), layout="constrained")
+    figure = Figure(
+        figsize=(WIDTH, 1.35 + _row_height([row.label for row in rows]) * len(rows)), layout="constrained"
+    )
     axes = figure.subplots()
     axes.set_title(_title(summary, heading))
     ends = np.zeros(len(rows))
@@ -525,7 +562,7 @@ def _bars(
         ends += lengths
     for height, end in zip(heights, ends, strict=True):
         axes.text(float(end), float(height), f" {written(end)}", va="center", fontsize=9.5)
-    axes.set_yticks(heights, [row.label for row in rows])
+    _name_rows(axes, heights.tolist(), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.2 * ends.max())
     unit, size = _unit(parts[0][0], ends.max())
@@ -533,8 +570,6 @@ def _bars(
         MultipleLocator(size * float(MaxNLocator(5).tick_values(0, ends.max() / size)[1]))
     )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / size:g}")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
     if len(parts) > 1:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
     unfinished = [row.label for row in summary.rows if row not in rows and (row.failed or row.missing_seeds)]

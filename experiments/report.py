@@ -216,5 +216,5 @@ def _base64(data: bytes) -> str:
 
 
 def _breakable(label: str) -> Markup:
-    """A label for HTML, escaped, that may be wrapped where its words end."""
-    return Markup(re.sub(r"([_@+=.])", r"\1<wbr>", str(escape(label))))
+    """A label for HTML, escaped, that may be wrapped before its signs and behind underscores, inside no value."""
+    return Markup(re.sub(r"(?=[@+])|(?<=_)", "<wbr>", str(escape(label))))

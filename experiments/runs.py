@@ -132,6 +132,8 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         total_seconds=outcome.total_seconds,
         examples_per_second=history.examples_seen / outcome.train_seconds if outcome.train_seconds else None,
         peak_memory_bytes=outcome.peak_memory_bytes,
+        memory_above_model_bytes=outcome.memory_above_model_bytes,
+        selection_seconds=outcome.selection_seconds,
         grouped=outcome.grouped,
     )
 

@@ -1,5 +1,7 @@
 """What the baselines that fit a logistic regression share. Source: https://scikit-learn.org."""
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,8 +38,10 @@ def fit_predict(
     folds = StratifiedKFold(min(FOLDS, rarest), shuffle=True, random_state=seed)
     pipeline = Pipeline([("transform", transform), ("regression", LogisticRegression(max_iter=2000))])
     search = GridSearchCV(pipeline, {"regression__C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
+    started = time.perf_counter()
     search.fit(train, labels.numpy())
-    return _prediction(search.best_estimator_, others, n_classes)
+    selection = time.perf_counter() - started - search.refit_time_
+    return replace(_prediction(search.best_estimator_, others, n_classes), selection_seconds=selection)
 
 
 def _prediction(fitted: Any, others: Any, n_classes: int) -> Prediction:

@@ -47,7 +47,8 @@ def fit_baseline(
         plan={"words": WORDS},
         setup_seconds=0.0,
         prefix_seconds=None,
-        train_seconds=meter.seconds["train"],
+        train_seconds=meter.seconds["train"] - (prediction.selection_seconds or 0.0),
+        selection_seconds=prediction.selection_seconds,
         eval_seconds=meter.seconds["eval"],
         peak_memory_bytes=meter.peak_memory_bytes(),
     )

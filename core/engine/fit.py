@@ -283,6 +283,7 @@ class Engine:
             PlanFailed: what the run's plan relies on has changed; the run must be done by the reference path.
         """
         strategy, model = run.strategy, run.model
+        run.meter.start_training()
         with run.meter.measure("train"):
             optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
             strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
@@ -320,6 +321,7 @@ class Engine:
     def finish(self, run: TrainingRun, history: History) -> Outcome:
         """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one."""
         meter, peak = run.meter, run.meter.peak_memory_bytes()
+        above_model = meter.memory_above_model_bytes()
         batches = history.final_batches
         with meter.measure("eval"):
             train_result = evaluate(run.forward, "train", batches["train"])
@@ -345,6 +347,7 @@ class Engine:
             train_seconds=meter.seconds["train"],
             eval_seconds=meter.seconds["eval"],
             peak_memory_bytes=peak,
+            memory_above_model_bytes=above_model,
             warnings=warnings,
         )
 

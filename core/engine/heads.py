@@ -146,4 +146,4 @@ def _head_outcome(engine: Engine, run: TrainingRun, heads: _Heads, number: int, 
     run.forward.parameters_changed()
     run.meter.seconds |= {"train": share, "eval": 0.0}
     outcome = engine.finish(run, heads.histories[number])
-    return replace(outcome, grouped=True, peak_memory_bytes=None)
+    return replace(outcome, grouped=True, peak_memory_bytes=None, memory_above_model_bytes=None)

@@ -24,6 +24,8 @@ class Meter:
         self.device = device
         self.seconds: dict[str, float] = {}
         self.exact_peak = _reset_peak_memory(device)
+        self._earlier = 0  # bytes: the peak before training began
+        self._loaded: int | None = None  # bytes in use when it began
 
     def forget_peak(self) -> None:
         """Begin a new peak: what was in use so far belongs to no run."""
@@ -36,8 +38,26 @@ class Meter:
         yield
         self.seconds[part] = self.seconds.get(part, 0.0) + self._now() - start
 
+    def start_training(self) -> None:
+        """The model is loaded, and what is computed once is there: what comes on top belongs to training."""
+        self._earlier = self.peak_memory_bytes() or 0
+        if _reset_peak_memory(self.device):
+            self._loaded = self._peak()  # just reset: what is in use now
+
     def peak_memory_bytes(self) -> int | None:
         """The largest memory in use so far; None where the system does not tell."""
+        peak = self._peak()
+        return None if peak is None else max(peak, self._earlier)
+
+    def memory_above_model_bytes(self) -> int | None:
+        """What training has needed above the loaded model: gradients, optimizer, activations.
+
+        Earlier runs of the process do not count, nor does the comparison of the plan. None where it is not known.
+        """
+        peak = self._peak()
+        return None if peak is None or self._loaded is None else peak - self._loaded
+
+    def _peak(self) -> int | None:
         if self.device.startswith("cuda"):
             return int(torch.cuda.max_memory_allocated(self.device))
         if _STATUS.exists():

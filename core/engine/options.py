@@ -51,7 +51,9 @@ class Outcome:
     """Everything that one finished run measured; times in seconds, memory and sizes in bytes.
 
     ``test`` is of the classifier that was reloaded from disk. ``classifier_bytes`` is None for a baseline, which
-    leaves no classifier. ``grouped``: timed together with other runs, so times are shares of the group's.
+    leaves no classifier. ``memory_above_model_bytes`` is what training needs beside the loaded model.
+    ``selection_seconds`` is what a baseline took to choose its settings, which is not in ``train_seconds``.
+    ``grouped``: timed together with other runs, so times are shares of the group's.
     """
 
     history: History
@@ -67,10 +69,13 @@ class Outcome:
     train_seconds: float
     eval_seconds: float
     peak_memory_bytes: int | None
+    memory_above_model_bytes: int | None = None
+    selection_seconds: float | None = None
     warnings: list[str] = field(default_factory=list)
     grouped: bool = False
 
     @property
     def total_seconds(self) -> float:
         """What the run costs alone: a prefix that several runs share is charged to each of them."""
-        return self.setup_seconds + (self.prefix_seconds or 0.0) + self.train_seconds + self.eval_seconds
+        before = self.setup_seconds + (self.prefix_seconds or 0.0) + (self.selection_seconds or 0.0)
+        return before + self.train_seconds + self.eval_seconds

@@ -60,7 +60,7 @@ def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome | N
         events = events_of(engine, job.seed)
     outcome = engine.finish(run, engine.train(run, events, on_progress))
     # The process's peak belongs to all runs that shared it.
-    return replace(outcome, grouped=True, peak_memory_bytes=None)
+    return replace(outcome, grouped=True, peak_memory_bytes=None, memory_above_model_bytes=None)
 
 
 class _SharedProgress:

@@ -127,7 +127,10 @@ def _finish(engine: Engine, stack: "Stack", histories: Sequence[History]) -> Ite
         try:
             check_losses(stack.losses, number)
             outcome = engine.finish(run, history)
-            yield run.job, replace(outcome, grouped=True, peak_memory_bytes=None)
+            yield (
+                run.job,
+                replace(outcome, grouped=True, peak_memory_bytes=None, memory_above_model_bytes=None),
+            )
         except Exception as error:  # noqa: BLE001 - one run's error must not take the others along
             yield run.job, error
         run.rebuilt = None  # another whole model

@@ -133,3 +133,19 @@ def test_only_baselines_and_a_single_strategy_can_be_drawn(tmp_path: Path) -> No
 def test_the_same_records_give_the_same_pictures(tmp_path: Path) -> None:
     summary = summary_of(tmp_path / "x", FOUR[:2])
     assert [plot.png for plot in draw_all(summary)] == [plot.png for plot in draw_all(summary)]
+
+
+def test_long_and_foreign_names_stay_inside_every_plot(tmp_path: Path) -> None:
+    label = "prefix@länge=日本語+name=ünïcode+tokens=12345+init=normal+more=abcdefgh"
+    drawn = draw(summary_of(tmp_path / "x", [*FOUR, Made(label, "prompts", 5_000, 0.9)]))
+    words = plots._name(label)[0]
+    assert "\\u65e5" in words and "日" not in words
+    for name in ("accuracy_vs_parameters.png", "test_accuracy.png", "train_time.png", "peak_memory.png"):
+        figure = drawn.figures[name]
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        found = [text for text in (*axes.texts, *axes.get_yticklabels()) if text.get_text() == words]
+        assert len(found) == 1, name
+        box = Text.get_window_extent(found[0])
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
+        assert axes.get_window_extent().width > 0.3 * figure.bbox.width, name

@@ -69,7 +69,7 @@ class Rows(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
+            self.rows[-1][-1] += data.replace("\xa0", " ")
 
 
 def test_everything_is_written_and_nothing_half(tmp_path: Path, real_plots: None) -> None:

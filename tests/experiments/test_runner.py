@@ -129,6 +129,26 @@ def test_the_record_agrees_with_its_own_predictions(bench: Bench) -> None:
     assert (record.epochs, record.steps, record.examples_seen) == (3, 9, 72)
 
 
+def test_what_training_needs_above_the_model_does_not_depend_on_the_order(bench: Bench) -> None:
+    bench.run(strategies=("all_layers", "lora"), name="one")
+    bench.run(strategies=("lora", "all_layers"), name="other")
+    needed: dict[str, list[int]] = {}
+    for name in ("one", "other"):
+        for record in load_experiment(bench.results / name).records:
+            assert record.memory_above_model_bytes is not None
+            needed.setdefault(record.label, []).append(record.memory_above_model_bytes)
+    assert all(abs(first - second) < 16 * 2**20 for first, second in needed.values())
+
+
+def test_choosing_settings_is_timed_apart_from_the_fit(bench: Bench) -> None:
+    bench.run(strategies=("tfidf_logreg", "majority"))
+    chosen, plain = load_experiment(bench.directory).records
+    assert (
+        chosen.selection_seconds and chosen.train_seconds and chosen.selection_seconds > chosen.train_seconds
+    )
+    assert plain.selection_seconds is None
+
+
 def test_a_finished_run_is_not_run_again_and_this_is_said(bench: Bench, fits: list[tuple[str, int]]) -> None:
     bench.run()
     assert fits == [("head", 123), ("last_block", 123)]
