@@ -299,7 +299,7 @@ def print_end(
     """The comparison and its answer, failed runs with their traceback files, where the report lies, the time taken."""
     from headtohead.experiments.record import TRACEBACK_FILE, run_directory
     from headtohead.experiments.terminal import ComparisonTable
-    from headtohead.experiments.wording import answer, short_seconds
+    from headtohead.experiments.wording import answer, plural, protocol_title, short_seconds
 
     directory = summary.experiment.directory
     console.print()
@@ -311,6 +311,9 @@ def print_end(
         width=min(console.width, READABLE),
     )
     console.print()
+    for other in summary.others:
+        runs = f"{len(other.experiment.records)} {plural('run', len(other.experiment.records))}"
+        console.print(f"Also in the report, under another protocol ({protocol_title(other)}): {runs}.")
     for run in summary.failed:
         path = run_directory(directory, run.run_id) / TRACEBACK_FILE
         if path.is_file():

@@ -143,8 +143,10 @@ def _comparison(
     for record in kept:
         by_label.setdefault(record.label, _variant(record))
     own: dict[str, Any] = {"strategies": list(by_label.values())}
-    if records and not asked:
-        own["train_config"] = records[0].train_config
+    if records and not asked:  # another protocol than the latest command's
+        one = records[0]
+        own |= {"train_config": one.train_config, "precision": one.precision}
+        own["dataset"] = {**description["dataset"], "max_length": one.max_length}
     seeds = {record.seed for record in kept} | {seed for each in missing.values() for seed in each}
     return LoadedExperiment(directory, {**description, **own, "seeds": sorted(seeds)}, tuple(kept), missing)
 

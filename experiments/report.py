@@ -105,22 +105,17 @@ def render(summary: Summary, plots: list[Plot], place: Place) -> str:
 
 def _contents(summary: Summary, plots: list[Plot], place: Place) -> dict[str, Any]:
     about = summary.experiment.description
-    columns = shown_in(place, summary)
-    groups = _lines(summary, place, columns)
-    lines = [line for _, members in groups for line in members]
-    return {
+    table = _table(summary, place)
+    lines = [line for _, members in table["groups"] for line in members]
+    return table | {
         "name": about["name"],
         "created_at": about["created_at"],
         "command": about["command"],
         "demo": wording.demo_banner(summary),
-        "answer": wording.answer(summary),
+        "others": [_table(other, place) for other in summary.others],
         "protocol": wording.protocol(summary),
         "certainty": wording.certainty(summary),
-        "columns": columns,
-        "groups": groups,
         "lines": lines,
-        "show_families": len(summary.families) > 1,
-        "legend": _legend(summary, columns),
         "failures": [failure for line in lines for failure in line.failures],
         "confusions": [found for row in summary.finished if (found := _confusion(row))],
         "classes": about["dataset"]["label_names"],
@@ -131,6 +126,19 @@ def _contents(summary: Summary, plots: list[Plot], place: Place) -> dict[str, An
 
 
 # --- the comparison table -------------------------------------------------------------------------------
+
+
+def _table(summary: Summary, place: Place) -> dict[str, Any]:
+    """One protocol's comparison: what it says, and its table."""
+    columns = shown_in(place, summary)
+    return {
+        "title": wording.protocol_title(summary),
+        "answer": wording.answer(summary),
+        "columns": columns,
+        "groups": _lines(summary, place, columns),
+        "show_families": len(summary.families) > 1,
+        "legend": _legend(summary, columns),
+    }
 
 
 def _lines(summary: Summary, place: Place, columns: Sequence[Column]) -> list[tuple[str, list[Line]]]:

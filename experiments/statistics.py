@@ -201,6 +201,11 @@ class Summary:
 
         return summary_frame(self)
 
+    @cached_property
+    def others(self) -> "tuple[Summary, ...]":
+        """The folder's runs under other protocols, each a comparison of its own."""
+        return tuple(summarise(other) for other in self.experiment.others)
+
     @property
     def finished(self) -> list[StrategySummary]:
         return [row for row in self.rows if row.test_accuracy is not None]

@@ -256,6 +256,21 @@ def demo_banner(summary: Summary) -> str:
     )
 
 
+def protocol_title(summary: Summary) -> str:
+    """What tells a protocol from the others of its folder: "1 epoch, batches of 8, 60 tokens, last_real"."""
+    about = summary.experiment.description
+    config = about["train_config"]
+    epochs = config.get("epochs")
+    parts = [
+        f"{epochs} {plural('epoch', epochs)}" if epochs else "",
+        f"batches of {config['batch_size']}" if "batch_size" in config else "",
+        f"{about['dataset'].get('max_length')} tokens",
+        str(config.get("position", "")),
+        about.get("precision") or "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def protocol(summary: Summary) -> list[str]:
     """What was compared and how, one sentence a line."""
     about = summary.experiment.description

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.record import load_record, run_directory, save_record
+from headtohead.experiments.report import write_report
+from headtohead.experiments.statistics import summarise
 from tests.experiments.synthetic import FOUR, write_synthetic
 
 
@@ -39,6 +41,10 @@ def test_another_protocol_is_a_comparison_of_its_own(tmp_path: Path) -> None:
     (other,) = loaded.others
     assert [each.run_id for each in other.records] == ["head-s123-short"]
     assert other.description["train_config"]["epochs"] == 1
+    summary = summarise(loaded)
+    paths = write_report(summary)
+    for name in ("report.md", "report.html"):
+        assert "Under another protocol: 1 epoch, batches of 8" in paths[name].read_text(encoding="utf-8")
 
 
 def test_settings_that_share_a_label_are_told_apart(tmp_path: Path) -> None:
