@@ -53,7 +53,7 @@ def test_one_declaration_reaches_every_place(
     text, page = paths["report.md"].read_text(), paths["report.html"].read_text()
     assert "| letters &lt;b&gt; \\| ↑ |" in text and "| 10.0 zz ± 0.5 zz (2) § |" in text
     assert "§ has an underscore." in text
-    assert 'title="letters of the label; higher is better">letters&nbsp;&lt;b&gt; |&nbsp;↑</th>' in page
+    assert 'title="letters of the label; higher is better">letters &lt;b&gt;&nbsp;|&nbsp;↑</th>' in page
     assert re.search(r'data-value="10(.0)?">10.0 zz §<small>± 0.5 zz \(2\)</small>', page)
     assert "§ has an underscore." in page
     frame = pd.read_csv(paths["summary.csv"]).set_index("label")
