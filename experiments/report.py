@@ -17,6 +17,7 @@ from headtohead.experiments import wording
 from headtohead.experiments.columns import Cell, Column, Place, legend, shown_in, summary_frame
 from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
 from headtohead.experiments.record import to_json
+from headtohead.experiments.sections import Section, all_sections
 from headtohead.experiments.statistics import StrategySummary, Summary
 
 
@@ -70,22 +71,24 @@ def write_report(summary: Summary) -> dict[str, Path]:
     """
     directory = summary.experiment.directory
     plots = draw_all(summary)
+    sections = all_sections(summary)
+    pictures = [*plots, *(plot for section in sections for plot in section.plots)]
     for stale in set(PLOT_FILES) - {plot.name for plot in plots}:
         (directory / "plots" / stale).unlink(missing_ok=True)
     texts = {
         "summary.csv": summary_frame(summary).to_csv(index=False),
         "results.json": to_json([asdict(record) for record in summary.experiment.records]),
-        "report.md": render(summary, plots, "report.md"),
-        "report.html": render(summary, plots, "report.html"),
+        "report.md": render(summary, plots, sections, "report.md"),
+        "report.html": render(summary, plots, sections, "report.html"),
     }
-    for plot in plots:
+    for plot in pictures:
         write_bytes_atomic(directory / "plots" / plot.name, plot.png)
     for name, text in texts.items():
         write_text_atomic(directory / name, text)
-    return {name: directory / name for name in [*texts, *(f"plots/{plot.name}" for plot in plots)]}
+    return {name: directory / name for name in [*texts, *(f"plots/{plot.name}" for plot in pictures)]}
 
 
-def render(summary: Summary, plots: list[Plot], place: Place) -> str:
+def render(summary: Summary, plots: list[Plot], sections: list[Section], place: Place) -> str:
     """The report as text; everything that comes from a record is escaped for HTML or for Markdown."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -100,7 +103,9 @@ def render(summary: Summary, plots: list[Plot], place: Place) -> str:
         "breakable": _breakable,
         "base64": _base64,
     }
-    return environment.get_template(f"{place}.j2").render(_contents(summary, plots, place))
+    return environment.get_template(f"{place}.j2").render(
+        _contents(summary, plots, place) | {"sections": sections}
+    )
 
 
 def _contents(summary: Summary, plots: list[Plot], place: Place) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""The report's further sections: each is a module that turns a summary into words, tables and pictures, or into None.
+
+A section knows nothing of HTML or Markdown; the templates know nothing of what it is about. To add one, write the
+module with its ``section(summary)`` and name it in ``_section_makers``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headtohead.experiments.plots import Plot
+from headtohead.experiments.statistics import Summary
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of words: ``headings`` and rows of as many cells; all columns but the first ``words`` are numbers."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    words: int = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it: sentences, pictures, tables, in this order.
+
+    Attributes:
+        key: short name, unique in the report; the anchor of the page.
+    """
+
+    key: str
+    title: str
+    sentences: tuple[str, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+SectionMaker = Callable[[Summary], Section | None]
+
+
+def all_sections(summary: Summary) -> list[Section]:
+    """The sections that the experiment has data for, in the report's order."""
+    return [found for make in _section_makers() if (found := make(summary)) is not None]
+
+
+def _section_makers() -> tuple[SectionMaker, ...]:
+    """One entry for each module beside this one."""
+    return ()
