@@ -13,8 +13,8 @@ from headtohead.core.json_files import build, read_object
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)  # version 1 lacks what is None by default here
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)  # earlier versions lack what is None by default here
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 TRACEBACK_FILE = "traceback.txt"
@@ -47,6 +47,8 @@ class RunRecord:
     train_config: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None  # tokens of a message, padding included
     precision: str | None = None
+    readout: str | None = None  # what the class is read from: last, last_real, first, mean
+    causal: bool | None = None  # whether a token attends to itself and those before it only
     code_hash: str | None = None  # of the strategy's file and the helpers that it imports
     git_commit: str | None = None  # of the checkout; None where the code was in none
     git_dirty: bool | None = None
