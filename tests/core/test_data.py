@@ -9,22 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from headtohead.core.data import (
-    PAD_TOKEN_ID,
-    Dataset,
-    _check_every_class_is_trained,
-    balance_classes,
-    count_seen,
-    encode_texts,
-    find_label_names,
-    load_dataset,
-    read_split_csv,
-    split_rows,
-)
+from headtohead.core.data import Dataset, count_seen, load_dataset, read_split_csv
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.readers import LabelledText
 from headtohead.core.sources import DEMO_FILE
+from headtohead.core.splits import (
+    balance_classes,
+    check_every_class_is_trained,
+    find_label_names,
+    split_rows,
+)
 from headtohead.core.tokenizer import gpt2_encoding
+from headtohead.core.tokens import PAD_TOKEN_ID, encode_texts
 from tests.paths import GOLDEN, SMS, WHY_SKIPPED
 
 SPLITS = ("train", "validation", "test")
@@ -221,7 +217,7 @@ def test_too_few_rows_in_a_class(load_counts):
 def test_a_class_that_training_lacks():
     # With ten rows or more a class hardly ever misses the training split, so the rows are placed by hand.
     train = pd.DataFrame({"Label": [0, 0, 2], "Text": ["x"] * 3})
-    message = error_of(_check_every_class_is_trained, train, ("a", "b", "c"), "mails.csv")
+    message = error_of(check_every_class_is_trained, train, ("a", "b", "c"), "mails.csv")
     assert "'b'" in message
     assert "training split of 3 rows" in message
 
