@@ -13,8 +13,8 @@ from headtohead.core.json_files import build, read_object
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)  # version 1 lacks what is None by default here
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)  # earlier versions lack what is None by default here
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 TRACEBACK_FILE = "traceback.txt"
@@ -42,6 +42,7 @@ class RunRecord:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     model_sha256: str | None = None
+    weights_source: str | None = None  # one sentence: from where the weights came
     dataset: str | None = None
     dataset_sha256: str | None = None
     train_config: dict[str, Any] = field(default_factory=dict)

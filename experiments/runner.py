@@ -319,6 +319,7 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
     return {
         "model": pretrained.name,
         "model_sha256": pretrained.sha256,
+        "weights_source": pretrained.source,
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
         "train_config": asdict(agenda.engine.config),
