@@ -48,6 +48,8 @@ class RunRecord:
     train_config: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None  # tokens of a message, padding included
     precision: str | None = None
+    readout: str | None = None  # what the class is read from: last, last_real, first, mean
+    causal: bool | None = None  # whether a token attends to itself and those before it only
     code_hash: str | None = None  # of the strategy's file and the helpers that it imports
     git_commit: str | None = None  # of the checkout; None where the code was in none
     git_dirty: bool | None = None

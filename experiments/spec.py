@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL, HUB_NAME, HUB_PREFIX, RANDOM_PREFIX
 from headtohead.core.errors import InputError, shown
+from headtohead.core.readout import READOUTS, ReadoutName
 from headtohead.experiments.flags import (
     check_count,
     flag,
@@ -21,19 +22,19 @@ from headtohead.experiments.flags import (
     read_path,
     read_section,
     read_size,
+    read_switch,
 )
 from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
 
-Position = Literal["last", "last_real"]
 Precision = Literal["fp32", "tf32", "bf16"]
 WeightsKind = Literal["pretrained", "random"]
 DEFAULT_SEED = 123
 FEW_SEEDS = (123, 124, 125)  # as many as it takes to see how much the seed matters
 # A preset is a set of flags; one that is given on the command line overrides its one value.
-_CHAPTER = {"epochs": 5, "batch_size": 8, "position": "last"}
+_CHAPTER = {"epochs": 5, "batch_size": 8, "readout": "last"}
 PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
 # Learning rates that a preset gives strategies; the book's are far too small for so small a model as the demo's.
 # Chosen on validation messages of both data sets while the demo model was made (core/demo/README.md).
@@ -147,24 +148,35 @@ class TrainingSettings:
 
     epochs: int = flag(5, "--epochs", "passes over the training messages (book: 5)", "N", read_count)
     batch_size: int = flag(8, "--batch-size", "messages per step (book: 8)", "N", read_count)
-    position: Position = flag(
+    readout: ReadoutName = flag(
         "last",
-        "--position",
-        "token whose logits classify: last (book, padding included) or last_real (before the padding)",
+        "--readout",
+        "what classifies: the logits of the last position (book, padding included), of the last_real token, of the "
+        "first, or of the mean over all positions",
         "WHERE",
+        alias="--position",
+    )
+    causal: bool = flag(
+        True,
+        "--causal-mask",
+        "on, or off: every token attends to all, padding included (book: on)",
+        "on|off",
+        read_switch,
     )
 
     def __post_init__(self) -> None:
         check_count("--epochs", self.epochs)
         check_count("--batch-size", self.batch_size)
-        if self.position not in get_args(Position):
-            raise InputError(f"--position {self.position}: {did_you_mean(self.position, get_args(Position))}")
+        if self.readout not in READOUTS:
+            raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
 
     def train_config(self) -> "TrainConfig":
         """The same for the training loop."""
         from headtohead.core.training import TrainConfig
 
-        return TrainConfig(epochs=self.epochs, batch_size=self.batch_size, position=self.position)
+        return TrainConfig(
+            epochs=self.epochs, batch_size=self.batch_size, position=self.readout, causal=self.causal
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +356,12 @@ class Experiment:
     @classmethod
     def keys(cls) -> list[str]:
         """The key of every flag."""
-        return [each.key for section in (cls, *cls.sections().values()) for _, each in flags_of(section)]
+        return [
+            key
+            for section in (cls, *cls.sections().values())
+            for _, each in flags_of(section)
+            for key in each.keys
+        ]
 
 
 # --- checks and readers ------------------------------------------------------------------------------------

@@ -130,7 +130,8 @@ class Engine:
         config: TrainConfig,
         options: EngineOptions | None = None,
     ) -> None:
-        self.pretrained = pretrained
+        # The model as this protocol has it: whether its attention is causal belongs to it, not to the weights.
+        self.pretrained = replace(pretrained, config=replace(pretrained.config, causal=config.causal))
         self.dataset = dataset
         self.config = config
         self.options = options or EngineOptions()
