@@ -22,6 +22,7 @@ from headtohead.experiments.flags import (
     read_section,
     read_size,
 )
+from headtohead.experiments.report_settings import ReportSettings
 from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ class Experiment:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
 
     TITLES: ClassVar[dict[str, str]] = {
@@ -282,6 +284,7 @@ class Experiment:
         "training": "protocol (defaults: the preset's)",
         "engine": "device and speed (what is left out changes no number)",
         "output": "results",
+        "report": "what the report is asked",
     }
 
     @classmethod
