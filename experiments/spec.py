@@ -24,6 +24,7 @@ from headtohead.experiments.flags import (
     read_size,
     read_switch,
 )
+from headtohead.experiments.report_settings import ReportSettings
 from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
@@ -321,6 +322,7 @@ class Experiment:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
 
     TITLES: ClassVar[dict[str, str]] = {
@@ -329,6 +331,7 @@ class Experiment:
         "training": "protocol (defaults: the preset's)",
         "engine": "device and speed (what is left out changes no number)",
         "output": "results",
+        "report": "what the report is asked",
     }
 
     @classmethod
