@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from headtohead.core.config import CONFIGS, GPTConfig
+from headtohead.core.config import CONFIGS, RANDOM_PREFIX, GPTConfig
 from headtohead.core.device import resolve_device
 from headtohead.core.errors import InputError, printable, shown
 from headtohead.core.files import atomic_directory, file_errors, sha256_of
@@ -33,6 +33,7 @@ from headtohead.core.readout import Readout
 from headtohead.core.strategy import Method, Strategy, Variant, freeze, unfreeze
 from headtohead.core.strategy_files import load_file as load_plugin
 from headtohead.core.strategy_files import load_module
+from headtohead.core.tokenizer import GPT2, Tokenizer
 from headtohead.core.tokens import encode_texts
 from headtohead.core.weights import Pretrained, find_pretrained
 
@@ -211,10 +212,11 @@ class Classifier:
     model: GPTModel
     info: ClassifierInfo
     device: str = "cpu"
+    tokenizer: Tokenizer = GPT2
 
     def logits(self, texts: Sequence[str]) -> Tensor:
         """Class logits (N, C) of texts, each padded or truncated to the length used in training."""
-        token_ids, last_position = encode_texts(texts, self.info.max_length)
+        token_ids, last_position = encode_texts(texts, self.info.max_length, self.tokenizer)
         positions = Readout(self.info.readout).positions(last_position, self.info.max_length)
         numbers = torch.arange(len(texts)).split(32)
         with torch.inference_mode():
@@ -257,7 +259,7 @@ def load_classifier(
         # Any seed will do: whatever depends on it is among the saved tensors.
         model = rebuild(pretrained, strategy, len(info.label_names), seed=info.seed + 1)
         load_tensors(directory, model, info)
-    return Classifier(model.to(device), info, device)
+    return Classifier(model.to(device), info, device, pretrained.tokenizer or GPT2)
 
 
 def read_info(directory: Path) -> ClassifierInfo:
@@ -307,8 +309,8 @@ def _check_info(info: ClassifierInfo, path: Path) -> None:
 def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
     folder = weights_dir or (Path(info.weights_dir) if info.weights_dir else None)
     # A checkpoint of another shape is known by its folder.
-    name = info.model if info.model in CONFIGS or folder is None else None
-    found = find_pretrained(name, folder)
+    known = info.model in CONFIGS or folder is None or info.model.startswith(RANDOM_PREFIX)
+    found = find_pretrained(info.model if known else None, folder)
     pretrained = replace(found, config=replace(found.config, causal=info.causal))
     if (pretrained.sha256, pretrained.config) != (info.model_sha256, GPTConfig(**info.model_config)):
         raise InputError(

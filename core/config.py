@@ -3,6 +3,7 @@
 Source of the shapes: Radford et al. (2019), "Language Models are Unsupervised Multitask Learners", table 2.
 """
 
+import re
 from dataclasses import dataclass
 
 VOCABULARY = 50257  # tokens of GPT-2's byte-pair encoding
@@ -55,3 +56,6 @@ CONFIGS = {
 DEFAULT_MODEL = "124M"
 DEMO_MODEL = "demo"
 PUBLISHED_SIZES = tuple(name for name in CONFIGS if name != DEMO_MODEL)  # what OpenAI published
+HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+HUB_PREFIX = "hf:"  # before the name of a model on the Hugging Face Hub
+RANDOM_PREFIX = "random:"  # before the name of a model whose shape is taken, and not its values

@@ -28,6 +28,7 @@ from headtohead.core.splits import (
     with_validation,
     without_duplicates,
 )
+from headtohead.core.tokenizer import GPT2, Tokenizer
 from headtohead.core.tokens import OnTokens, Tokens, length_statistics, tokenise_splits
 
 
@@ -129,6 +130,7 @@ def load_dataset(
     files: Mapping[str, str] | None = None,
     stratified: bool = False,
     drop_duplicates: bool = False,
+    tokenizer: Tokenizer | None = None,
     on_progress: OnTokens | None = None,
 ) -> Dataset:
     """Messages split, written as csv files (:attr:`Dataset.csv`), and tokenised from what these say.
@@ -141,6 +143,7 @@ def load_dataset(
         balance, stratified, drop_duplicates: see :class:`Choices`.
         download: whether what is not in the cache may be fetched.
         files: a file for each split, instead of ``data``.
+        tokenizer: the model's; None for GPT-2's.
         on_progress: called with the messages tokenised and in all.
 
     Raises:
@@ -155,9 +158,8 @@ def load_dataset(
     check_every_class_is_trained(tables["train"], label_names, found.file)
     csv = {name: rows.to_csv(index=False, lineterminator="\n").encode() for name, rows in tables.items()}
     written = {name: read_split_csv(content, f"{name}.csv") for name, content in csv.items()}
-    tokens = tokenise_splits(
-        {name: [row.text for row in rows] for name, rows in written.items()}, on_progress
-    )
+    texts = {name: [row.text for row in rows] for name, rows in written.items()}
+    tokens = tokenise_splits(texts, tokenizer or GPT2, on_progress)
     if max_length is None:
         max_length = longest_message(tokens["train"], context_length)
     splits = {name: encode_split(rows, tokens[name], max_length) for name, rows in written.items()}

@@ -20,6 +20,16 @@ STANDINGS = {
     Verdict.UNTESTED: "not tested against the best: one seed, or no predictions",
 }
 NOT_LEARNED = "did not learn: train accuracy is not above that of always naming the most frequent class"
+PAIRS = (
+    "The row's test accuracy less the column's, in points, and the p-value that both are equally accurate, adjusted for "
+    f"all pairs at once. Marked: they differ beyond chance (adjusted p below {1 - LEVEL:.2f})."
+)
+CITATION = """\
+@software{headtohead,
+  author = {{headtohead contributors}},
+  title = {headtohead: finetuning strategies of GPT-2 compared under one protocol},
+  license = {MIT}
+}"""
 
 
 def answer(summary: Summary) -> list[str]:
@@ -437,3 +447,14 @@ def short_bytes(value: float | None) -> str:
         if value >= 0.9995 * size:
             return f"{value / size:.3g} {letter}"
     return f"{value:.0f} B"
+
+
+def p_words(value: float) -> str:
+    """A p-value: "p 0.034", "p < 0.001"."""
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}" if value < 0.1 else f"p {value:.2f}"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points with its sign: "+1.2", "−0.3", "0.0"."""
+    text = f"{abs(100 * difference):.1f}"
+    return text if float(text) == 0 else f"{'+' if difference > 0 else '−'}{text}"

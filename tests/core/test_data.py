@@ -19,8 +19,8 @@ from headtohead.core.splits import (
     find_label_names,
     split_rows,
 )
-from headtohead.core.tokenizer import gpt2_encoding
-from headtohead.core.tokens import PAD_TOKEN_ID, encode_texts
+from headtohead.core.tokenizer import GPT2, gpt2_encoding
+from headtohead.core.tokens import encode_texts
 from tests.paths import GOLDEN, SMS, WHY_SKIPPED
 
 SPLITS = ("train", "validation", "test")
@@ -186,7 +186,7 @@ def test_given_max_length_truncates_and_pads(load_counts):
     )
     assert short.train.token_ids.shape[1] == short.max_length == 2
     assert torch.equal(short.train.token_ids, long.train.token_ids[:, :2])
-    assert (long.train.token_ids[:, -1] == PAD_TOKEN_ID).all()
+    assert (long.train.token_ids[:, -1] == GPT2.pad_id).all()
 
 
 def test_encode_texts():
@@ -194,7 +194,7 @@ def test_encode_texts():
     token_ids, last_position = encode_texts(texts, 3)
     assert token_ids[:3].tolist() == [[50256, 50256, 50256], [15496, 995, 50256], [6109, 3626, 6100]]
     assert last_position.tolist() == [0, 1, 2, 2]
-    assert PAD_TOKEN_ID not in token_ids[3]
+    assert GPT2.pad_id not in token_ids[3]
     empty_ids, empty_position = encode_texts([], 3)
     assert (empty_ids.shape, empty_position.shape) == ((0, 3), (0,))
 
