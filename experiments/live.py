@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from headtohead.experiments import console as display
+from headtohead.experiments.about_data import class_words, duplicate_words, length_words
 from headtohead.experiments.progress import work_of
 from headtohead.experiments.spec import FEW_SEEDS, Experiment
 from headtohead.experiments.watch import Watcher
@@ -16,6 +17,7 @@ from headtohead.experiments.wording import plural
 
 if TYPE_CHECKING:
     from headtohead.core import training
+    from headtohead.core.data import Dataset
     from headtohead.experiments.record import RunRecord
     from headtohead.experiments.runner import Agenda
     from headtohead.experiments.runs import Run
@@ -37,6 +39,13 @@ class Live(Watcher):
         self.planned(plan(experiment))
         self._bars.close()
         self.console.print("Dry run: nothing was trained or written.")
+
+    def preview(self, experiment: Experiment) -> None:
+        """The messages as the model would get them."""
+        from headtohead.experiments.inputs import find_inputs
+        from headtohead.experiments.preview import print_preview
+
+        print_preview(self.console, find_inputs(experiment))
 
     def planned(self, agenda: "Agenda") -> None:
         """The panel with everything that is known before the first run."""
@@ -87,7 +96,8 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
     return {
         "model": f"{pretrained.name} ({pretrained.source})",
         "data": f"{dataset.name} ({dataset.source})",
-        "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
+        "": f"{splits} to train / validate / test",
+        "messages": _messages(dataset),
         "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
         f"{dataset.max_length} tokens, classified at {config.readout.words}"
         + ("" if config.causal else ", without a causal mask"),
@@ -97,6 +107,15 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
+
+
+def _messages(dataset: "Dataset") -> str:
+    """Classes, duplicates and lengths."""
+    about = dataset.preparation
+    if about is None:
+        return f"{len(dataset.label_names)} classes"
+    lengths = length_words(about, dataset.max_length)
+    return "; ".join([*class_words(about, dataset.label_names), *duplicate_words(about), *lengths])
 
 
 def _seeds(agenda: "Agenda") -> str:

@@ -142,6 +142,7 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         peak_memory_bytes=outcome.peak_memory_bytes,
         memory_above_model_bytes=outcome.memory_above_model_bytes,
         selection_seconds=outcome.selection_seconds,
+        **{f"before_{name}_accuracy": value for name, value in outcome.before.items()},
         grouped=outcome.grouped,
     )
 
