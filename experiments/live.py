@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from headtohead.experiments import console as display
 from headtohead.experiments.about_data import class_words, duplicate_words, length_words
+from headtohead.experiments.book_log import log_of
 from headtohead.experiments.progress import work_of
+from headtohead.experiments.record import run_directory
 from headtohead.experiments.spec import FEW_SEEDS, Experiment
+from headtohead.experiments.tables import visible
 from headtohead.experiments.watch import Watcher
 from headtohead.experiments.wording import plural
 
@@ -31,6 +35,7 @@ class Live(Watcher):
         self.console = console
         self._bars = ExitStack()
         self._progress: display.RunProgress | None = None
+        self._directory: Path | None = None  # of the experiment, where histories are to be printed
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
@@ -50,15 +55,20 @@ class Live(Watcher):
     def planned(self, agenda: "Agenda") -> None:
         """The panel with everything that is known before the first run."""
         inputs = agenda.inputs
+        self._directory = agenda.directory if agenda.experiment.output.log else None
         if inputs.demo_parts:
             display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
-        if not agenda.to_run:
+        if not (agenda.to_run or any(run.finished is None for run in agenda.trials)):
             self.console.print("Nothing to train: every run of this experiment is finished.")
 
     def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
         known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
-        works = [work_of(agenda.engine, [run.variant for run in group], known) for group in groups]
+        works = [
+            work_of(agenda.engine.of(group[0].part), [run.variant for run in group], known)
+            for group in groups
+        ]
+        self._bars.close()  # that of the round before
         self._progress = self._bars.enter_context(
             display.run_progress(self.console, works, len(agenda.to_run))
         )
@@ -74,6 +84,9 @@ class Live(Watcher):
     def finished(self, record: "RunRecord") -> None:
         assert self._progress is not None
         self._progress.end(record)
+        if self._directory is not None and record.ok:
+            text = log_of(run_directory(self._directory, record.run_id), record)
+            self.console.print(Text("\n".join(map(visible, text.splitlines()))), soft_wrap=True)
 
     def reported(self, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
         self._bars.close()
@@ -103,6 +116,7 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         + ("" if config.causal else ", without a causal mask"),
         "device": device_name(agenda.engine.options.device),
         "seeds": _seeds(agenda),
+        **_trials(agenda),
         "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
@@ -116,6 +130,15 @@ def _messages(dataset: "Dataset") -> str:
         return f"{len(dataset.label_names)} classes"
     lengths = length_words(about, dataset.max_length)
     return "; ".join([*class_words(about, dataset.label_names), *duplicate_words(about), *lengths])
+
+
+def _trials(agenda: "Agenda") -> dict[str, str]:
+    """What is tried before the runs, if anything is."""
+    if agenda.tuning is None:
+        return {}
+    counts = [f"{each.variant.label} {len(each.tried)}" for each in agenda.tuning.candidates if each.tried]
+    seeds = f"{plural('seed', len(agenda.tuning.seeds))} {', '.join(map(str, agenda.tuning.seeds))}"
+    return {"trials": f"{', '.join(counts) or 'none'} ({seeds}), on validation messages; then the runs"}
 
 
 def _seeds(agenda: "Agenda") -> str:
