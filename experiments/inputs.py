@@ -49,7 +49,9 @@ def find_inputs(experiment: Experiment) -> Inputs:
         return data.load_dataset(
             name,
             context_length=pretrained.config.context_length,
-            max_length=about.max_length,
+            max_length=pretrained.config.context_length
+            if about.max_length == "context"
+            else about.max_length,
             label_column=about.label_column,
             text_column=about.text_column,
             balance=about.balanced,

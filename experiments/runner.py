@@ -38,6 +38,7 @@ from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
 from headtohead.experiments.spec import (
     PRESET_RATES,
+    SUITES,
     TUNE_SEED,
     EngineSettings,
     Experiment,
@@ -120,6 +121,11 @@ def plan(experiment: Experiment) -> Agenda:
     Raises:
         InputError: as :func:`compare`.
     """
+    if experiment.preset in SUITES:
+        raise InputError(
+            f"preset {experiment.preset} is several experiments, not one; run them by `headtohead --preset "
+            f"{experiment.preset}`"
+        )
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     config = experiment.training.train_config()
     options = _engine_options(experiment.engine)

@@ -51,6 +51,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         doubt,
         forgetting,
         messages,
+        published,
         quality,
         starting,
         tuning,
@@ -58,6 +59,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
 
     return (
         data.section,
+        published.section,
         starting.section,
         doubt.section,
         tuning.section,
