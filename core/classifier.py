@@ -207,13 +207,24 @@ class Classifier:
 
     model: GPTModel
     info: ClassifierInfo
+    strategy: Strategy
+    pretrained: Pretrained
     device: str = "cpu"
-    tokenizer: Tokenizer = GPT2
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What cuts texts into tokens."""
+        return self.pretrained.tokenizer or GPT2
+
+    @property
+    def readout(self) -> Readout:
+        """What the class is read from."""
+        return Readout(self.info.position)
 
     def logits(self, texts: Sequence[str]) -> Tensor:
         """Class logits (N, C) of texts, each padded or truncated to the length used in training."""
         token_ids, last_position = encode_texts(texts, self.info.max_length, self.tokenizer)
-        positions = Readout(self.info.position).positions(last_position, self.info.max_length)
+        positions = self.readout.positions(last_position, self.info.max_length)
         with torch.inference_mode():
             parts = [
                 self.model.class_logits(ids.to(self.device), position.to(self.device))
@@ -251,7 +262,7 @@ def load_classifier(
         # Any seed will do: whatever depends on it is among the saved tensors.
         model = rebuild(pretrained, strategy, len(info.label_names), seed=info.seed + 1)
         load_tensors(directory, model, info)
-    return Classifier(model.to(device), info, device, pretrained.tokenizer or GPT2)
+    return Classifier(model.to(device), info, strategy, pretrained, device)
 
 
 def read_info(directory: Path) -> ClassifierInfo:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 # The word after ``headtohead`` -> the module whose main() answers it.
-COMMANDS = {"classify": "headtohead.core.classifier", "check": "headtohead.strategies.check.__main__"}
+COMMANDS = {
+    "classify": "headtohead.core.classifier",
+    "export": "headtohead.core.export.__main__",
+    "generate": "headtohead.core.generate",
+    "check": "headtohead.strategies.check.__main__",
+}
 PLAIN_WIDTH = 110
 EXAMPLES = """\
 examples:
@@ -47,6 +52,8 @@ examples:
 
 other commands:
   headtohead classify RUN_DIR TEXT ...                    ask a finetuned classifier
+  headtohead export RUN_DIR --to transformers             a folder that another library opens
+  headtohead generate "Every effort moves you"            what the pretrained model itself says
   headtohead check NAME|FILE                              does a strategy keep its word?
 
 exit codes: 0 all runs ok; 1 some run failed, the others are reported; 2 wrong flags or missing input;
