@@ -59,7 +59,7 @@ def write(folder: Path, classifier: Classifier) -> Exported:
     network.name_or_path = repository or BASE
     adapted = get_peft_model(network, config)
     _fill(adapted, factors, model.final_norm, model.out_head)
-    adapted.save_pretrained(folder, save_embedding_layers=False)  # else it asks the Hub whether they changed
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)  # else it asks the Hub whether they changed
     save_tokenizer(folder, classifier)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's own is a form to be filled in
     base = f'"{repository}"' if repository else f'"FOLDER/{BASE}"'

@@ -64,4 +64,4 @@ def fold_head_bias(model: GPTModel) -> None:
             "final norm, because the rows of its weight depend on each other; export it with --to gptmodel"
         )
     model.final_norm.shift.add_(shift.float())
-    model.out_head.bias = None
+    model.out_head.register_parameter("bias", None)

@@ -267,7 +267,12 @@ def test_the_hub_is_the_third_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(openai, "download_file", no_network)
     folder = save(tmp_path / "w")
     asked = []
-    monkeypatch.setattr(hub, "download", lambda name, allowed: asked.append(name) or folder)
+
+    def fetch(name: str, allowed: bool) -> Path:
+        asked.append(name)
+        return folder
+
+    monkeypatch.setattr(hub, "download", fetch)
     assert find_pretrained("774M", None).name == "774M"
     assert asked == ["openai-community/gpt2-large"]
 
