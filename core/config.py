@@ -22,7 +22,10 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``."""
+    """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``.
+
+    ``causal``: a token attends to itself and those before it only, as GPT-2 was pretrained; else to all.
+    """
 
     vocab_size: int = VOCABULARY
     context_length: int = 1024
@@ -31,6 +34,7 @@ class GPTConfig:
     n_heads: int = 12
     drop_rate: float = 0.0
     qkv_bias: bool = True
+    causal: bool = True
 
     def __post_init__(self) -> None:
         if self.emb_dim % self.n_heads:

@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headtohead export",
         description="Write a finetuned classifier as a folder that another library opens.",
-        epilog="example: headtohead export results/demo-demo/runs/lora-s123-0a1b2c3d --to transformers",
+        epilog="example: headtohead export results/demo-demo/runs/head-s123-0a1b2c3d --to transformers",
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run's folder, results/NAME/runs/RUN")
     parser.add_argument(

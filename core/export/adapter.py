@@ -4,7 +4,9 @@ There, queries, keys and values are one layer. Adapters of the three with factor
 that layer: A = the A_i below each other (3r, D), B = the B_i along a diagonal (3D, 3r). Scales go into B.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,9 +59,12 @@ def write(folder: Path, classifier: Classifier) -> Exported:
         modules_to_save=["ln_f", "score"],
     )
     network.name_or_path = repository or BASE
-    adapted = get_peft_model(network, config)
+    with _between_libraries():
+        adapted = get_peft_model(network, config)
     _fill(adapted, factors, model.final_norm, model.out_head)
-    adapted.save_pretrained(str(folder), save_embedding_layers=False)  # else it asks the Hub whether they changed
+    adapted.save_pretrained(
+        str(folder), save_embedding_layers=False
+    )  # else it asks the Hub whether they changed
     save_tokenizer(folder, classifier)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's own is a form to be filled in
     base = f'"{repository}"' if repository else f'"FOLDER/{BASE}"'
@@ -170,4 +175,14 @@ def _logits(folder: Path, classifier: Classifier, texts: Sequence[str]) -> Tenso
         if base.is_dir()
         else _base_network(classifier)
     )
-    return answers(PeftModel.from_pretrained(network, folder).eval(), folder, texts)
+    with _between_libraries():
+        adapted = PeftModel.from_pretrained(network, folder).eval()
+    return answers(adapted, folder, texts)
+
+
+@contextmanager
+def _between_libraries() -> Iterator[None]:
+    """PEFT asks transformers for an attribute of which transformers says that it will go: no news to the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

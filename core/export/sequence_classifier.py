@@ -55,13 +55,12 @@ def check_readout(classifier: Classifier) -> None:
     readout = classifier.readout
     if not readout.causal:
         raise InputError(
-            "this classifier's attention is not causal, which transformers' GPT-2 cannot compute; export it with "
-            "--to gptmodel"
+            "this classifier's attention is not causal, and transformers' GPT-2 always is; it cannot be exported"
         )
     if readout.name != "last_real":
         raise InputError(
             f"this classifier reads {readout.words}, but transformers' reads the last real token and its "
-            "attention does not see padding; export it with --to gptmodel, or train it with --position last_real"
+            "attention does not see padding; export it with --to gptmodel, or train it with --readout last_real"
         )
 
 

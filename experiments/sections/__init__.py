@@ -45,5 +45,13 @@ def all_sections(summary: Summary) -> list[Section]:
 
 
 def _section_makers() -> tuple[SectionMaker, ...]:
-    """One entry for each module beside this one."""
-    return ()
+    """One entry for each section's module beside this one."""
+    from headtohead.experiments.sections import (  # they import this
+        doubt,
+        forgetting,
+        messages,
+        quality,
+        tuning,
+    )
+
+    return (doubt.section, tuning.section, quality.section, messages.section, forgetting.section)

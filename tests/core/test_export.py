@@ -26,9 +26,9 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     small.use_tiny_demo(monkeypatch)
 
 
-def train(label: str, directory: Path, position: str = "last_real") -> Path:
+def train(label: str, directory: Path, readout: str = "last_real") -> Path:
     (variant,) = strategies.build_variants([label])
-    config = TrainConfig(epochs=1, position=position)  # type: ignore[arg-type]
+    config = TrainConfig(epochs=1, position=readout)  # type: ignore[arg-type]
     Engine(find_pretrained("demo", None), small.dataset(), config).fit(variant, 123, directory / "classifier")
     return directory
 
@@ -67,6 +67,7 @@ def test_transformers_pipeline_gives_the_same_labels(label: str, tmp_path: Path)
         pytest.param("lora_book@r=2", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_peft_opens_the_adapter(label: str, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
@@ -83,7 +84,7 @@ def test_peft_opens_the_adapter(label: str, tmp_path: Path) -> None:
     assert (folder / "adapter_model.safetensors").stat().st_size < 100_000
 
 
-@pytest.mark.parametrize("position", ["last", "last_real"])
+@pytest.mark.parametrize("position", ["last", "last_real", "first", "mean"])
 def test_the_books_model_opens_the_weights(position: str, tmp_path: Path) -> None:
     run = train("lora@r=2+learning_rate=1e-1", tmp_path / "run", position)
     folder = export_classifier(run, "gptmodel", tmp_path / "out")
@@ -97,7 +98,7 @@ def test_the_books_model_opens_the_weights(position: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("label", "to", "position", "words"),
     [
-        ("head", "transformers", "last", "reads the last position .* train it with --position last_real"),
+        ("head", "transformers", "last", "reads the last position .* train it with --readout last_real"),
         ("head", "peft", "last", "its attention does not see padding"),
         ("prompt_tuning", "transformers", "last_real", "cannot be merged into a plain GPTModel"),
         ("prompt_tuning", "gptmodel", "last", "cannot be merged into a plain GPTModel"),
