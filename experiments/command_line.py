@@ -109,6 +109,11 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     one.add_argument(
         "--dry-run", action="store_true", help="say what would be run and what it would take; write nothing"
     )
+    one.add_argument(
+        "--input-preview",
+        action="store_true",
+        help="show the columns found, classes, lengths and ten tokenised messages; train and write nothing",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def experiment_of(arguments: argparse.Namespace, words: Sequence[str]) -> Experiment:
     """The experiment that parsed flags ask for; ``words`` are recorded as the command."""
-    actions = {"list", "report_only", "dry_run"}
+    actions = {"list", "report_only", "dry_run", "input_preview"}
     given = {key: value for key, value in vars(arguments).items() if key not in actions}
     return Experiment.of(given, command=shlex.join([*program_name().split(), *words]))
 
@@ -159,6 +164,9 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         return EXIT_OK
     if arguments.dry_run:
         watch.dry_run(experiment)
+        return EXIT_OK
+    if arguments.input_preview:
+        watch.preview(experiment)
         return EXIT_OK
     summary = runner.compare(experiment, watch)
     return EXIT_RUN_FAILED if summary.failed else EXIT_OK

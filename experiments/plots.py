@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
 from textwrap import wrap
@@ -71,6 +71,16 @@ class Plot:
     heading: str
     caption: str
     png: bytes
+    figure: Figure | None = field(default=None, repr=False, compare=False)
+
+    def pdf(self) -> bytes | None:
+        """The same as a PDF, with lines instead of pixels; None where only the pixels are left."""
+        if self.figure is None:
+            return None
+        drawn = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(drawn, format="pdf", metadata={"CreationDate": None})
+        return drawn.getvalue()
 
 
 def draw_all(summary: Summary) -> list[Plot]:
@@ -94,7 +104,7 @@ def _finish(figure: Figure, name: str, heading: str, caption: str) -> Plot:
     # 256 colours are all that lines, marks and their soft edges need, at a third of the size.
     picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(small, "png")
-    return Plot(name, heading, caption, small.getvalue())
+    return Plot(name, heading, caption, small.getvalue(), figure)
 
 
 def _title(summary: Summary, text: str) -> str:

@@ -64,6 +64,8 @@ from headtohead.core.training import (
     Progress,
     SplitName,
     TrainConfig,
+    balanced_weights,
+    batches_of,
     evaluate,
     protocol,
     row_loaders,
@@ -72,6 +74,7 @@ from headtohead.core.training import (
 from headtohead.core.weights import Pretrained
 
 OnProgress = Callable[[Progress], None]
+FIRST_BATCHES = 10  # of each split, for the accuracy before training, as in the chapter
 SAME_LOGITS = 1e-4  # a reloaded classifier may differ from the trained one by rounding, not more
 
 
@@ -92,6 +95,7 @@ class TrainingRun:
     applied: Facts  # of the model as the strategy was applied, which a reloaded one must share
     verdict: Verdict  # on the plan
     rebuilt: GPTModel | None = None  # for reloading; runs that train the head alone share one
+    before: dict[SplitName, float] = field(default_factory=dict)  # accuracy before the first step
     untrained: list[str] = field(default_factory=list)  # tensors that are saved although they are not trained
 
 
@@ -145,6 +149,17 @@ class Engine:
             keep_freed_memory()
             torch.set_num_threads(threads_per_product(pretrained.config.emb_dim))
         self.n_classes = len(dataset.label_names)
+        if config.outputs == 1 and self.n_classes != 2:
+            raise InputError(
+                f"--outputs 1 tells two classes apart, but {dataset.name} has {self.n_classes}; "
+                "leave it out for one output per class"
+            )
+        train_labels = dataset.train.labels
+        self.class_weights = (
+            balanced_weights(train_labels, self.n_classes).to(self.options.device)
+            if config.class_weights
+            else None
+        )
         self.allowed = _possible(self.options, pretrained.config.emb_dim)
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
@@ -206,7 +221,7 @@ class Engine:
             cut = n_blocks + 2 if strategy.reads == "features" else 0
             return Inspection(None, None, cut, False, WORDS)
         with self.drawing:
-            model = rebuild(self.pretrained, strategy, self.n_classes, seed=0)
+            model = rebuild(self.pretrained, strategy, self.n_classes, 0, self.config.outputs)
         plan, facts = self.plan_of(model, strategy), look(model, strategy)
         return Inspection(
             count_parameters(trainable_parameters(model)),
@@ -296,15 +311,41 @@ class Engine:
             compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
             sequences = compact.sequences if compact else self.sequences
             forward = self.forward_of(model, strategy, plan, stored, sequences)
+        with meter.measure("eval"):
+            model.eval()
+            before = self.starting_accuracy(forward, job.seed)
+            forward.parameters_changed()
         return TrainingRun(
-            job, strategy, model, plan, stored, meter, forward, compact, *counts, applied, verdict
+            job,
+            strategy,
+            model,
+            plan,
+            stored,
+            meter,
+            forward,
+            compact,
+            *counts,
+            applied,
+            verdict,
+            before=before,
         )
+
+    def starting_accuracy(self, forward: Forward, seed: int) -> dict[SplitName, float]:
+        """The accuracy of each split before the first step, on as many batches as the chapter takes.
+
+        The batches are those of the chapter, drawn after ``manual_seed(seed)``; the generator is left as it was.
+        """
+        with self.drawing, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            loaders = self.loaders(seed)
+            batches = {name: batches_of(loader, FIRST_BATCHES) for name, loader in loaders.items()}
+        return {name: evaluate(forward, name, rows).accuracy for name, rows in batches.items()}
 
     def _classifier(self, job: Job) -> GPTModel:
         """The model of a run as its seed and its strategy make it, before its training."""
         assert isinstance(job.variant.strategy, Strategy)
         model = self.pretrained.build()
-        make_classifier(model, job.variant.strategy, self.n_classes, job.seed)
+        make_classifier(model, job.variant.strategy, self.n_classes, job.seed, self.config.outputs)
         return model.to(self.options.device)
 
     def train(self, run: TrainingRun, events: Iterable[Event], on_progress: OnProgress) -> History:
@@ -326,7 +367,9 @@ class Engine:
                 on_progress(progress)
 
             total_steps = self.config.epochs * self.steps_per_epoch
-            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_step)
+            history = train(
+                model, strategy, run.forward, optimizer, events, total_steps, on_step, self.class_weights
+            )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
@@ -381,6 +424,7 @@ class Engine:
             eval_seconds=meter.seconds["eval"],
             peak_memory_bytes=peak,
             memory_above_model_bytes=above_model,
+            before={str(name): accuracy for name, accuracy in run.before.items()},
             warnings=warnings,
             language_loss_before=before,
             language_loss_after=after,
@@ -419,10 +463,13 @@ class Engine:
             self.dataset.max_length,
             self.config.position,
             job.seed,
+            self.config.outputs,
         )
         if run.rebuilt is None:
             with self.drawing:
-                run.rebuilt = rebuild(self.pretrained, run.strategy, self.n_classes, job.seed + 1)
+                run.rebuilt = rebuild(
+                    self.pretrained, run.strategy, self.n_classes, job.seed + 1, self.config.outputs
+                )
             run.untrained = untrained_differences(run.model, run.rebuilt)
         info = save_classifier(job.directory, run.model, run.untrained, info)
         load_tensors(job.directory, run.rebuilt, info)

@@ -92,6 +92,7 @@ class Outcome:
     peak_memory_bytes: int | None
     memory_above_model_bytes: int | None = None
     selection_seconds: float | None = None
+    before: dict[str, float] = field(default_factory=dict)  # split -> accuracy before the first step
     warnings: list[str] = field(default_factory=list)
     grouped: bool = False
     language_loss_before: float | None = None

@@ -47,11 +47,21 @@ def all_sections(summary: Summary) -> list[Section]:
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
     from headtohead.experiments.sections import (  # they import this
+        data,
         doubt,
         forgetting,
         messages,
         quality,
+        starting,
         tuning,
     )
 
-    return (doubt.section, tuning.section, quality.section, messages.section, forgetting.section)
+    return (
+        data.section,
+        starting.section,
+        doubt.section,
+        tuning.section,
+        quality.section,
+        messages.section,
+        forgetting.section,
+    )
