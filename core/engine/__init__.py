@@ -1,5 +1,6 @@
 """How a strategy's numbers are computed: the run itself, and ways to do less work for the same numbers."""
 
+from headtohead.core.engine.cost import CostMeter, Costs
 from headtohead.core.engine.fit import Engine
 from headtohead.core.engine.options import EngineOptions, Job, Outcome
 from headtohead.core.engine.plan import ALL, REFERENCE
@@ -12,6 +13,8 @@ __all__ = [
     "ALL",
     "ENGINE_VERSION",
     "REFERENCE",
+    "CostMeter",
+    "Costs",
     "Engine",
     "EngineOptions",
     "Job",

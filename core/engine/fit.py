@@ -352,6 +352,7 @@ class Engine:
             peak_memory_bytes=peak,
             memory_above_model_bytes=above_model,
             warnings=warnings,
+            train_joules=meter.joules.get("train"),
             language_loss_before=before,
             language_loss_after=after,
         )

@@ -46,6 +46,11 @@ def all_sections(summary: Summary) -> list[Section]:
 
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each module beside this one."""
-    from headtohead.experiments.sections import forgetting, messages, quality  # they import this module
+    from headtohead.experiments.sections import (  # they import this module
+        costs,
+        forgetting,
+        messages,
+        quality,
+    )
 
-    return (quality.section, messages.section, forgetting.section)
+    return (quality.section, messages.section, costs.section, forgetting.section)
