@@ -32,6 +32,7 @@ class Flag:
         read: text -> value.
         repeated: may be given several times; the field is a tuple.
         off: a switch that turns a field off, such as --no-balance.
+        alias: an older name, which means the same.
     """
 
     name: str
@@ -40,11 +41,21 @@ class Flag:
     read: Reader
     repeated: bool = False
     off: bool = False
+    alias: str | None = None
 
     @property
     def key(self) -> str:
         """The keyword of compare(): "weights_dir"."""
-        return self.name.removeprefix("--").replace("-", "_")
+        return _key(self.name)
+
+    @property
+    def keys(self) -> list[str]:
+        """The same of every name."""
+        return [self.key, *([_key(self.alias)] if self.alias else [])]
+
+
+def _key(name: str) -> str:
+    return name.removeprefix("--").replace("-", "_")
 
 
 def flag(
@@ -56,10 +67,11 @@ def flag(
     *,
     repeated: bool = False,
     off: bool = False,
+    alias: str | None = None,
 ) -> Any:
     """A dataclass field with that default and that flag; without ``metavar`` it is a switch."""
     return field(
-        default=default, metadata={_META: Flag(name, help, metavar, read or read_text, repeated, off)}
+        default=default, metadata={_META: Flag(name, help, metavar, read or read_text, repeated, off, alias)}
     )
 
 
@@ -78,7 +90,7 @@ def add_flags(group: "argparse._ArgumentGroup", section: type) -> None:
             options["action"] = "store_true"
         else:
             options |= {"metavar": each.metavar, "action": "append" if each.repeated else "store"}
-        group.add_argument(each.name, **options)
+        group.add_argument(each.name, *([each.alias] if each.alias else []), **options)
 
 
 def given_in(section: object) -> dict[str, Any]:
@@ -108,9 +120,10 @@ def read_section(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for name, each in flags_of(section):
-        if each.key not in given:
+        key = next((key for key in reversed(each.keys) if key in given), None)
+        if key is None:
             continue
-        value = given[each.key]
+        value = given[key]
         if each.metavar is None:
             values[name] = (not value) if each.off else bool(value)
         elif each.repeated:
@@ -163,6 +176,13 @@ def read_size(text: str, name: str) -> int:
     if size > LARGEST_SIZE:
         raise InputError(f"{name} {text}: more than any machine has; at most 1000TB")
     return size
+
+
+def read_switch(text: str, name: str) -> bool:
+    """``"on"`` or ``"off"``."""
+    if text not in ("on", "off"):
+        raise InputError(f"{name} {text}: use on or off")
+    return text == "on"
 
 
 def read_duration(text: str, name: str) -> float:

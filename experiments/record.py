@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 3
-READABLE = (1, 2, 3)  # earlier versions lack what is None by default here
+READABLE = (1, 2, 3)  # earlier versions lack what has a default here
+FALL = 0.1  # of the training loss: less is within what the few batches that measure it differ by
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 TRACEBACK_FILE = "traceback.txt"
@@ -38,17 +39,23 @@ class RunRecord:
     label: str
     seed: int
     status: Literal["ok", "failed"]
+    role: Literal["run", "trial"] = "run"  # a trial chooses hyperparameters and never meets the test messages
+    trial_of: str | None = None  # the label for which a trial chooses
+    train_size: int | None = None  # training messages of a class-balanced subset; None for all
     schema_version: int = SCHEMA_VERSION
     family: str = ""
     description: str = ""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     model_sha256: str | None = None
+    weights_source: str | None = None  # one sentence: from where the weights came
     dataset: str | None = None
     dataset_sha256: str | None = None
     train_config: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None  # tokens of a message, padding included
     precision: str | None = None
+    readout: str | None = None  # what the class is read from: last, last_real, first, mean
+    causal: bool | None = None  # whether a token attends to itself and those before it only
     code_hash: str | None = None  # of the strategy's file and the helpers that it imports
     git_commit: str | None = None  # of the checkout; None where the code was in none
     git_dirty: bool | None = None
@@ -62,6 +69,9 @@ class RunRecord:
     trainable_percent: float | None = None  # 0..100
     classifier_bytes: int | None = None
 
+    first_train_loss: float | None = None  # the first that was measured, on the protocol's few batches
+    train_loss: float | None = None
+    validation_loss: float | None = None
     train_accuracy: float | None = None
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
@@ -114,6 +124,13 @@ class RunRecord:
     @property
     def ok(self) -> bool:
         return self.status == "ok"
+
+    @property
+    def loss_fell(self) -> bool | None:
+        """Whether training took at least FALL of the training loss away; None where that is not known."""
+        if self.train_loss is None or self.first_train_loss is None:
+            return None
+        return self.train_loss < (1 - FALL) * self.first_train_loss
 
 
 def save_record(directory: Path, record: RunRecord) -> Path:

@@ -2,7 +2,7 @@
 
 from headtohead.core.engine.cost import CostMeter, Costs
 from headtohead.core.engine.fit import Engine
-from headtohead.core.engine.options import EngineOptions, Job, Outcome
+from headtohead.core.engine.options import WHOLE, EngineOptions, Job, Outcome, Part
 from headtohead.core.engine.plan import ALL, REFERENCE
 from headtohead.core.engine.seeds import fit_group, groups
 
@@ -13,12 +13,14 @@ __all__ = [
     "ALL",
     "ENGINE_VERSION",
     "REFERENCE",
+    "WHOLE",
     "CostMeter",
     "Costs",
     "Engine",
     "EngineOptions",
     "Job",
     "Outcome",
+    "Part",
     "fit_group",
     "groups",
 ]

@@ -19,6 +19,7 @@ from headtohead.core.engine.fit import Engine
 from headtohead.core.engine.outside import Outside
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, Variant
+from headtohead.core.tokenizer import GPT2
 from headtohead.core.training import loss_of
 
 BATCH = 64  # messages of the second latency
@@ -26,7 +27,7 @@ LONGEST = 60.0  # seconds that a batch may be expected to take; beyond that it i
 ENOUGH = 0.1  # seconds of repeats
 LEAST, MOST = 3, 15  # repeats
 
-Batch = tuple[Tensor, Tensor, Tensor]  # token_ids (B,T), position (B,), labels (B,)
+Batch = tuple[Tensor, Tensor | None, Tensor]  # token_ids (B,T), position (B,) or None for all, labels (B,)
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,11 @@ class CostMeter:
     def _batch(self) -> Batch:
         """The first training messages."""
         train, size = self.engine.dataset.train, self.engine.config.batch_size
-        device = self.engine.options.device
         position = self.engine.config.readout.positions(train.last_position, self.engine.dataset.max_length)
-        return tuple(each[:size].to(device) for each in (train.token_ids, position, train.labels))  # type: ignore[return-value]
+        token_ids, labels = train.token_ids[:size], train.labels[:size]
+        return _on(
+            self.engine.options.device, (token_ids, None if position is None else position[:size], labels)
+        )
 
     def _latency(self, model: GPTModel, variant: Variant) -> Latency:
         key = structure(model)
@@ -114,7 +117,8 @@ class CostMeter:
                 engine.config.position,
                 seed=0,
             )
-            classifier = Classifier(model.eval(), info, engine.options.device)
+            tokenizer = engine.pretrained.tokenizer or GPT2
+            classifier = Classifier(model.eval(), info, engine.options.device, tokenizer)
             self._latencies[key] = measure_latency(classifier, engine.dataset.test.texts)
         return self._latencies[key]
 
@@ -126,9 +130,14 @@ def step_flops(build: Callable[[], GPTModel], strategy: Strategy, batch: Batch) 
     the causal mask spares. Shapes are all that it takes: nothing is computed, unless the model's code asks for values.
     """
     try:
-        return _counted(build().to("meta"), strategy, tuple(each.to("meta") for each in batch))  # type: ignore[arg-type]
+        return _counted(build().to("meta"), strategy, _on("meta", batch))
     except (NotImplementedError, RuntimeError):  # torch's words for "this takes values"
         return _counted(build(), strategy, batch)
+
+
+def _on(device: str, batch: Batch) -> Batch:
+    token_ids, position, labels = batch
+    return token_ids.to(device), None if position is None else position.to(device), labels.to(device)
 
 
 def _counted(model: GPTModel, strategy: Strategy, batch: Batch) -> int:

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from headtohead.core.engine import Engine
+from headtohead.core.engine import Engine, Part
 from headtohead.core.errors import TrainingError, printable
+from headtohead.experiments.flags import given_in
 from headtohead.experiments.launchers.local import LocalLauncher
 from headtohead.experiments.record import RECORD_FILE, to_json
 from headtohead.experiments.runs import Run, write_folder
@@ -70,10 +71,15 @@ class IsolatedLauncher:
 
     def _parcel(self, run: Run) -> dict[str, Any]:
         variant = run.variant
-        given = self.experiment.given() | dict.fromkeys(self.replaced, "demo")
+        experiment = self.experiment
+        sections = (experiment.model, experiment.data, experiment.training, experiment.engine)
+        given = {key: value for each in sections for key, value in given_in(each).items()}
+        given |= dict.fromkeys(self.replaced, "demo")
         return {
             "given": given | {"strategies": [variant.name], "set": [], "plugin": _paths(variant.plugin)},
             "run": {"label": variant.label, "seed": run.seed, "run_id": run.run_id},
+            "part": asdict(run.part),
+            "trial_of": run.trial_of,
             "name": variant.name,
             "values": asdict(variant.strategy),
             "scratch": str(self.scratch.resolve()),
@@ -108,7 +114,8 @@ def rebuild_run(parcel: Mapping[str, Any], plugins: Sequence[Path]) -> Run:
         for each in fields(variant.strategy)
     }
     variant = replace(variant, label=parcel["run"]["label"], strategy=replace(variant.strategy, **values))
-    return Run(variant, parcel["run"]["seed"], parcel["run"]["run_id"])
+    about = parcel["run"]
+    return Run(variant, about["seed"], about["run_id"], None, Part(**parcel["part"]), parcel["trial_of"])
 
 
 def _as_before(value: Any, default: Any) -> Any:

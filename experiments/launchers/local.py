@@ -37,12 +37,13 @@ class LocalLauncher:
         for group in groups:
             watch.began([run.title for run in group])
             jobs = {self._job(run): run for run in group}
-            costs = {run.variant.label: self.costs.of(run.variant) for run in group}
+            # A trial is no row of the comparison, and what it costs is no part of any choice.
+            costs = {run.run_id: self.costs.of(run.variant) for run in group if run.trial_of is None}
             for job, outcome in fit_group(self.engine, list(jobs), watch.step):
                 run = jobs[job]
                 folder = self.scratch / run.run_id
-                write_folder(folder, run, outcome, job.directory, self.facts, costs[run.variant.label])
+                write_folder(folder, run, outcome, job.directory, self.facts, costs.get(run.run_id))
                 yield run, folder
 
     def _job(self, run: Run) -> Job:
-        return Job(run.variant, run.seed, self.scratch / f"{run.run_id}.classifier")
+        return Job(run.variant, run.seed, self.scratch / f"{run.run_id}.classifier", run.part)

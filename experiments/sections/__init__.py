@@ -45,12 +45,21 @@ def all_sections(summary: Summary) -> list[Section]:
 
 
 def _section_makers() -> tuple[SectionMaker, ...]:
-    """One entry for each module beside this one."""
-    from headtohead.experiments.sections import (  # they import this module
+    """One entry for each section's module beside this one."""
+    from headtohead.experiments.sections import (  # they import this
         costs,
+        doubt,
         forgetting,
         messages,
         quality,
+        tuning,
     )
 
-    return (quality.section, messages.section, costs.section, forgetting.section)
+    return (
+        doubt.section,
+        tuning.section,
+        quality.section,
+        messages.section,
+        costs.section,
+        forgetting.section,
+    )
