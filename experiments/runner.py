@@ -25,6 +25,8 @@ from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_run
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
+from headtohead.experiments.launchers import Launcher
+from headtohead.experiments.launchers.isolated import IsolatedLauncher
 from headtohead.experiments.launchers.local import LocalLauncher
 from headtohead.experiments.record import (
     RECORD_FILE,
@@ -122,7 +124,7 @@ def plan(experiment: Experiment) -> Agenda:
     """
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     config = experiment.training.train_config()
-    options = _engine_options(experiment.engine)
+    options = engine_options(experiment.engine)
     inputs = find_inputs(experiment)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
@@ -175,7 +177,8 @@ def report_again(
 # --- before the first run --------------------------------------------------------------------------------------
 
 
-def _engine_options(settings: EngineSettings) -> EngineOptions:
+def engine_options(settings: EngineSettings) -> EngineOptions:
+    """Where and how to compute, as the flags say."""
     allowed = REFERENCE if settings.reference else ALL if settings.cache else replace(ALL, cut=0)
     return EngineOptions(
         device=resolve_device(settings.device),
@@ -361,7 +364,7 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     """Do what is left to do; True if the user interrupted it."""
     scratch = agenda.directory / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
-    launcher = LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
+    launcher = _launcher(agenda, scratch)
     groups = launcher.groups(agenda.to_run)
     watch.launching(agenda, groups)
     try:
@@ -372,6 +375,14 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return False
+
+
+def _launcher(agenda: Agenda, scratch: Path) -> Launcher:
+    """Where the runs are done."""
+    if agenda.experiment.engine.isolate:
+        facts = _shared_facts(agenda) | {"launcher": "isolated"}
+        return IsolatedLauncher(agenda.experiment, list(agenda.inputs.replaced), scratch, facts)
+    return LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
 
 
 def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:

@@ -18,6 +18,7 @@ from headtohead.experiments.flags import (
     check_count,
     flag,
     flags_of,
+    given_in,
     read_count,
     read_path,
     read_section,
@@ -277,6 +278,12 @@ class EngineSettings:
         off=True,
     )
 
+    isolate: bool = flag(
+        False,
+        "--isolate",
+        "do each run in a process of its own: no time or memory depends on what ran before (nothing is shared)",
+    )
+
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise InputError(
@@ -468,6 +475,12 @@ class Experiment:
         own = read_section(cls, values)
         own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
         return cls(**own, **sections, command=command)
+
+    def given(self) -> dict[str, Any]:
+        """What :meth:`of` makes an equal experiment of, as values that JSON knows."""
+        parts = (self, *(getattr(self, name) for name in self.sections()))
+        found = {key: value for part in parts for key, value in given_in(part).items()}
+        return found | {"seeds": ",".join(map(str, self.seeds))} if self.seeds else found
 
     @classmethod
     def keys(cls) -> list[str]:

@@ -54,6 +54,7 @@ from headtohead.core.strategy import (
     count_parameters,
     trainable_parameters,
 )
+from headtohead.core.tokenizer import GPT2
 from headtohead.core.training import (
     SPLITS,
     Evaluation,
@@ -426,20 +427,25 @@ class Engine:
             memory_above_model_bytes=above_model,
             before={str(name): accuracy for name, accuracy in run.before.items()},
             warnings=warnings,
+            train_joules=meter.joules.get("train"),
             language_loss_before=before,
             language_loss_after=after,
         )
 
     def _forgetting(self, run: TrainingRun) -> tuple[float | None, float | None]:
-        """The language model's loss before and after; the same where nothing but the head has changed."""
-        if self.dataset.max_length < 2:
+        """The language model's loss before and after; the same where nothing but the head has changed.
+
+        Unknown where the protocol is not that of a language model: attention that is not causal sees the next token.
+        """
+        if self.dataset.max_length < 2 or not self.config.causal or not self.part.test:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
             before = self._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
-            token_ids, pretrained = plain_tokens(self.dataset.max_length), self.pretrained.build()
+            tokenizer = self.pretrained.tokenizer or GPT2
+            token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
                 before = self._language_loss = language_loss(pretrained, head, token_ids)

@@ -73,6 +73,7 @@ class Outcome:
     a trial and for a baseline, which leave no classifier. ``memory_above_model_bytes`` is what training needs beside
     the loaded model.
     ``selection_seconds`` is what a baseline took to choose its settings, which is not in ``train_seconds``.
+    ``train_joules``: the energy of training by the machine's counters; None where it has none, and for grouped runs.
     ``language_loss_*``: of the model with its pretrained head on a plain text, in nats per token (forgetting.py).
     ``grouped``: timed together with other runs, so times are shares of the group's.
     """
@@ -95,6 +96,7 @@ class Outcome:
     before: dict[str, float] = field(default_factory=dict)  # split -> accuracy before the first step
     warnings: list[str] = field(default_factory=list)
     grouped: bool = False
+    train_joules: float | None = None
     language_loss_before: float | None = None
     language_loss_after: float | None = None
 

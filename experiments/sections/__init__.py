@@ -47,6 +47,7 @@ def all_sections(summary: Summary) -> list[Section]:
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
     from headtohead.experiments.sections import (  # they import this
+        costs,
         data,
         doubt,
         forgetting,
@@ -63,5 +64,6 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         tuning.section,
         quality.section,
         messages.section,
+        costs.section,
         forgetting.section,
     )
