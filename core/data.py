@@ -17,7 +17,7 @@ from headtohead.core import sources
 from headtohead.core.config import END_OF_TEXT
 from headtohead.core.errors import InputError
 from headtohead.core.readers import LabelledText, read_labelled_texts
-from headtohead.core.tokenizer import gpt2_encoding
+from headtohead.core.tokenizer import GPT2, Tokenizer
 
 PAD_TOKEN_ID = END_OF_TEXT
 RANDOM_STATE = 123
@@ -79,6 +79,7 @@ def load_dataset(
     text_column: str | None = None,
     balance: bool = True,
     download: bool = True,
+    tokenizer: Tokenizer | None = None,
 ) -> Dataset:
     """Messages split, written as csv files (:attr:`Dataset.csv`), and tokenised from what these say.
 
@@ -89,6 +90,7 @@ def load_dataset(
         label_column, text_column: names in the file's header, needed where they are not the usual ones.
         balance: sample every class down to the smallest.
         download: whether the SMS Spam Collection may be fetched where it is not in the cache.
+        tokenizer: the model's; None for GPT-2's.
 
     Raises:
         Unavailable: the SMS Spam Collection is needed and can be neither found nor downloaded.
@@ -104,8 +106,8 @@ def load_dataset(
     csv = {name: rows.to_csv(index=False, lineterminator="\n").encode() for name, rows in tables.items()}
     written = {name: read_split_csv(content, f"{name}.csv") for name, content in csv.items()}
     if max_length is None:
-        max_length = longest_message(written["train"], context_length)
-    splits = {name: encode_split(rows, max_length) for name, rows in written.items()}
+        max_length = longest_message(written["train"], context_length, tokenizer)
+    splits = {name: encode_split(rows, max_length, tokenizer) for name, rows in written.items()}
     return Dataset(
         name=source.name,
         source=source.description,
@@ -194,14 +196,16 @@ def read_split_csv(content: bytes, file: str) -> list[LabelledText]:
     return read_labelled_texts(content, file, "Label", "Text")
 
 
-def longest_message(rows: Sequence[LabelledText], context_length: int) -> int:
-    """The longest message in tokens.
+def longest_message(
+    rows: Sequence[LabelledText], context_length: int, tokenizer: Tokenizer | None = None
+) -> int:
+    """The longest message in tokens of GPT-2's tokenizer, or of another.
 
     Raises:
         InputError: it is longer than the model's context, which only the user may decide to cut off.
     """
-    encoding = gpt2_encoding()
-    longest = max(len(encoding.encode_ordinary(row.text)) for row in rows)
+    encode = (tokenizer or GPT2).encode
+    longest = max(len(encode(row.text)) for row in rows)
     if longest > context_length:
         raise InputError(
             f"the longest training message has {longest} tokens, the model's context has {context_length}; "
@@ -210,25 +214,27 @@ def longest_message(rows: Sequence[LabelledText], context_length: int) -> int:
     return longest
 
 
-def encode_split(rows: Sequence[LabelledText], max_length: int) -> Split:
+def encode_split(rows: Sequence[LabelledText], max_length: int, tokenizer: Tokenizer | None = None) -> Split:
     """Rows whose labels are numbers, as tensors."""
     texts = tuple(row.text for row in rows)
-    token_ids, last_position = encode_texts(texts, max_length)
+    token_ids, last_position = encode_texts(texts, max_length, tokenizer)
     return Split(texts, token_ids, last_position, torch.tensor([int(row.label) for row in rows]))
 
 
-def encode_texts(texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
-    """GPT-2's tokens of each text, truncated or padded to ``max_length`` tokens (T).
+def encode_texts(
+    texts: Sequence[str], max_length: int, tokenizer: Tokenizer | None = None
+) -> tuple[Tensor, Tensor]:
+    """The tokens of each text (GPT-2's where no tokenizer is given), truncated or padded to ``max_length`` tokens (T).
 
     Returns:
         token_ids (N,T) and last_position (N,), the index of the last token that is no padding (0 where a text
         has no tokens); both int64.
     """
-    encoding = gpt2_encoding()
-    token_ids = torch.full((len(texts), max_length), PAD_TOKEN_ID, dtype=torch.int64)
+    tokenizer = tokenizer or GPT2
+    token_ids = torch.full((len(texts), max_length), tokenizer.pad_id, dtype=torch.int64)
     last_position = torch.zeros(len(texts), dtype=torch.int64)
     for row, text in enumerate(texts):
-        tokens = encoding.encode_ordinary(text)[:max_length]
+        tokens = tokenizer.encode(text)[:max_length]
         token_ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
         last_position[row] = max(0, len(tokens) - 1)
     return token_ids, last_position

@@ -275,6 +275,13 @@ COLUMNS: tuple[Column, ...] = (
         "test_f1", "F1", about="harmonic mean of precision and recall on the test messages", rank=6,
         whose=lambda summary: metrics_of(summary.experiment.description["dataset"]["label_names"]),
     ),
+    measured("test_macro_f1", shown=FILE),
+    measured("test_roc_auc", shown=FILE),
+    measured("test_average_precision", shown=FILE),
+    measured("test_brier", shown=FILE),
+    measured("test_calibration_error", shown=FILE),
+    measured("language_loss_before", shown=FILE),
+    measured("language_loss_after", shown=FILE),
     seconds("train_seconds", "train time", about="wall time of training", rank=3),
     seconds(
         "prefix_seconds", "frozen prefix", about="wall time of computing the frozen blocks once per message",

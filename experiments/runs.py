@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from headtohead.core.engine import Outcome
 from headtohead.core.files import write_text_atomic
 from headtohead.core.strategy import Method, Strategy, Variant
-from headtohead.core.training import History
+from headtohead.core.training import Evaluation, History
 from headtohead.experiments.identity import code_hash
-from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.metrics import prediction_metrics, probability_metrics, recorded
 from headtohead.experiments.record import (
     HISTORY_COLUMNS,
     HISTORY_FILE,
@@ -108,6 +110,7 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
     test, history = outcome.test, outcome.history
     trainable, total = outcome.trainable_params, outcome.total_params
     n_classes = test.logits.shape[1]
+    probabilities = recorded(_probabilities(test))
     return RunRecord(
         **_run_facts(run, facts),
         status="ok",
@@ -122,6 +125,11 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         test_accuracy=test.accuracy,
         test_loss=test.loss,
         **prediction_metrics(test.labels.tolist(), test.logits.argmax(dim=-1).tolist(), n_classes),
+        **probability_metrics(test.labels.tolist(), np.array(probabilities)),
+        test_probabilities=probabilities,
+        validation_probabilities=recorded(_probabilities(outcome.validation)),
+        language_loss_before=outcome.language_loss_before,
+        language_loss_after=outcome.language_loss_after,
         epochs=facts["train_config"]["epochs"] if history.steps else None,
         steps=history.steps,
         examples_seen=history.examples_seen,
@@ -136,6 +144,11 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         selection_seconds=outcome.selection_seconds,
         grouped=outcome.grouped,
     )
+
+
+def _probabilities(evaluation: Evaluation) -> np.ndarray:
+    """The class probabilities (N, C) of evaluated messages."""
+    return evaluation.logits.double().softmax(dim=-1).numpy()
 
 
 def _write_history(folder: Path, history: History) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from headtohead.core.readout import READOUTS
 from headtohead.experiments.inference import LEVEL, MARGIN
 from headtohead.experiments.record import RunRecord
 from headtohead.experiments.statistics import Spread, StrategySummary, Summary, Verdict
@@ -29,7 +30,6 @@ CITATION = """\
   title = {headtohead: finetuning strategies of GPT-2 compared under one protocol},
   license = {MIT}
 }"""
-POSITIONS = {"last": "the last position (padding included)", "last_real": "the last real token"}
 
 
 def answer(summary: Summary) -> list[str]:
@@ -276,6 +276,7 @@ def protocol_title(summary: Summary) -> str:
         f"batches of {config['batch_size']}" if "batch_size" in config else "",
         f"{about['dataset'].get('max_length')} tokens",
         str(config.get("position", "")),
+        "no causal mask" if config.get("causal") is False else "",
         about.get("precision") or "",
     ]
     return ", ".join(part for part in parts if part)
@@ -291,14 +292,15 @@ def protocol(summary: Summary) -> list[str]:
         else "The same number of epochs"
     )
     batch = f" in batches of {config['batch_size']}" if "batch_size" in config else ""
-    position = POSITIONS.get(config.get("position", ""), config.get("position"))
+    read = READOUTS.get(config.get("position", ""), config.get("position"))
+    mask = ", without a causal mask" if config.get("causal") is False else ""
     return [
         f"{len(summary.rows)} {plural('strategy', len(summary.rows))}, the same pretrained weights, the same messages, "
         "the same protocol: only what is trained differs.",
         *_data_sentences(about["dataset"]),
         _model_sentence(about["model"]),
         f"Training: {length}{batch}, AdamW, cross-entropy"
-        + (f" on the logits of {position}." if position else ".")
+        + (f" on the logits of {read}{mask}." if read else ".")
         + " Learning rates: " + learning_rates(summary) + ".",
         f"{plural('Seed', len(seeds))}: {', '.join(str(seed) for seed in seeds)}.",
         "Train, validation and test accuracy are taken on the full splits after the last epoch; no strategy was chosen "

@@ -23,6 +23,7 @@ from headtohead.core.engine.allocator import keep_freed_memory
 from headtohead.core.engine.baseline import WORDS, fit_baseline
 from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
 from headtohead.core.engine.facts import Facts, look, overridden
+from headtohead.core.engine.forgetting import language_loss, plain_tokens
 from headtohead.core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from headtohead.core.engine.meter import Meter
 from headtohead.core.engine.options import EngineOptions, Job, Outcome
@@ -130,7 +131,8 @@ class Engine:
         config: TrainConfig,
         options: EngineOptions | None = None,
     ) -> None:
-        self.pretrained = pretrained
+        # The model as this protocol has it: whether its attention is causal belongs to it, not to the weights.
+        self.pretrained = replace(pretrained, config=replace(pretrained.config, causal=config.causal))
         self.dataset = dataset
         self.config = config
         self.options = options or EngineOptions()
@@ -155,6 +157,7 @@ class Engine:
             onednn=self.allowed.onednn,
         )
         self._inspected: dict[str, Inspection] = {}
+        self._language_loss: float | None = None  # of the pretrained model
         self._agreed: set[object] = set()  # what was compared already and holds for every run of that kind
         # Runs that share the process draw from torch's one generator: seeding and drawing belong together.
         self.drawing = threading.RLock()
@@ -331,6 +334,7 @@ class Engine:
             _check_reproduced(evaluate(run.forward, "test", batches["test"][:1]), test_result)
         if not meter.exact_peak:
             warnings.append("peak memory covers earlier runs of this process, too")
+        before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
         words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
         return Outcome(
@@ -349,7 +353,26 @@ class Engine:
             peak_memory_bytes=peak,
             memory_above_model_bytes=above_model,
             warnings=warnings,
+            language_loss_before=before,
+            language_loss_after=after,
         )
+
+    def _forgetting(self, run: TrainingRun) -> tuple[float | None, float | None]:
+        """The language model's loss before and after; the same where nothing but the head has changed."""
+        if self.dataset.max_length < 2:
+            return None, None
+        changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
+        with self.drawing:
+            before = self._language_loss
+            if before is not None and not (changed or run.untrained):
+                return before, before
+            token_ids, pretrained = plain_tokens(self.dataset.max_length), self.pretrained.build()
+            head = pretrained.out_head.weight
+            if before is None:
+                before = self._language_loss = language_loss(pretrained, head, token_ids)
+            if not (changed or run.untrained):
+                return before, before
+            return before, language_loss(run.model, head, token_ids.to(self.options.device))
 
     def _save_and_reload(self, run: TrainingRun) -> tuple[Forward, list[str]]:
         job = run.job

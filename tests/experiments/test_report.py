@@ -16,6 +16,7 @@ from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.plots import Plot
 from headtohead.experiments.record import load_record, run_directory, save_record
 from headtohead.experiments.report import escape_markdown, fenced, write_report
+from headtohead.experiments.sections import quality
 from headtohead.experiments.statistics import summarise
 from headtohead.experiments.terminal import ComparisonTable
 from headtohead.experiments.wording import answer, listed, short_bytes, short_count, short_seconds
@@ -31,6 +32,7 @@ def quick_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         names = ("accuracy_vs_parameters.png", "loss.png")
         pictures = [Plot(name, "A heading", "What it shows.", b"picture") for name in names]
         monkeypatch.setattr(report, "draw_all", lambda summary: pictures)
+        monkeypatch.setattr(quality, "draw_reliability", lambda summary, rows: None)
 
 
 @pytest.fixture
@@ -198,7 +200,7 @@ def test_the_demo_says_so_first(tmp_path: Path) -> None:
 def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path, real_plots: None) -> None:
     page, _ = report_of(tmp_path / "x")
     assert not re.search(r"(src|href)=\"(?!data:|#)", page) and "@import" not in page and "url(" not in page
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 7
     assert "prefers-color-scheme: dark" in page
 
 
