@@ -142,6 +142,13 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
     return replace(_comparison(directory, description, first, wanted), others=others)
 
 
+def comparison_of(
+    directory: Path, description: dict[str, Any], records: Sequence[RunRecord]
+) -> LoadedExperiment:
+    """``records``, whatever folders they come from, as one experiment that ``description`` describes."""
+    return _comparison(directory, description, records, ())
+
+
 def _comparison(
     directory: Path, description: dict[str, Any], records: Sequence[RunRecord], asked: Iterable[str]
 ) -> LoadedExperiment:

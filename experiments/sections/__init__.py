@@ -46,6 +46,11 @@ def all_sections(summary: Summary) -> list[Section]:
 
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each module beside this one."""
-    from headtohead.experiments.sections import forgetting, messages, quality  # they import this module
+    from headtohead.experiments.sections import (
+        compared,
+        forgetting,
+        messages,
+        quality,
+    )  # they import this module
 
-    return (quality.section, messages.section, forgetting.section)
+    return (compared.section, quality.section, messages.section, forgetting.section)
