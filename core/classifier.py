@@ -24,7 +24,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from headtohead.core.config import CONFIGS, RANDOM_PREFIX, GPTConfig
-from headtohead.core.data import encode_texts
 from headtohead.core.device import resolve_device
 from headtohead.core.errors import InputError, printable, shown
 from headtohead.core.files import atomic_directory, file_errors, sha256_of
@@ -35,6 +34,7 @@ from headtohead.core.strategy import Method, Strategy, Variant, freeze, unfreeze
 from headtohead.core.strategy_files import load_file as load_plugin
 from headtohead.core.strategy_files import load_module
 from headtohead.core.tokenizer import GPT2, Tokenizer
+from headtohead.core.tokens import encode_texts
 from headtohead.core.weights import Pretrained, find_pretrained
 
 TENSORS = "classifier.safetensors"

@@ -63,6 +63,26 @@ class AskedRun(TypedDict):
     seed: int
 
 
+class TunedVariant(TypedDict):
+    """What was tried for one variant, as :meth:`headtohead.experiments.tuning.Tuning.facts` says it."""
+
+    label: str
+    strategy: str
+    tried: int
+    first_epochs: int
+    fields: list[str]
+    default: str | None
+    hyperparameters: dict[str, Any]
+
+
+class TuningFacts(TypedDict):
+    seeds: list[int]
+    epochs: int
+    full: bool
+    trials: list[str]
+    variants: list[TunedVariant]
+
+
 class Description(TypedDict):
     """What experiment.json must hold to be believed; it may hold more."""
 
@@ -72,6 +92,7 @@ class Description(TypedDict):
     seeds: list[int]
     run_ids: list[str]
     runs: NotRequired[dict[str, AskedRun]]
+    tuning: NotRequired[TuningFacts | None]
     model: ModelFacts
     dataset: DatasetFacts
     train_config: dict[str, Any]
@@ -88,6 +109,8 @@ class LoadedExperiment:
         records: one for each variant and seed, those of the latest command first.
         missing: label -> seeds that the latest command asked for and that have no record.
         others: the runs of the folder's other protocols, each a comparison of its own.
+        aside: records that belong to this experiment and not to its comparison: trials, strategies at the defaults
+            from which they were tuned, subsets of the training messages.
     """
 
     directory: Path
@@ -95,6 +118,7 @@ class LoadedExperiment:
     records: tuple[RunRecord, ...]
     missing: dict[str, tuple[int, ...]]
     others: "tuple[LoadedExperiment, ...]" = ()
+    aside: tuple[RunRecord, ...] = ()
 
     @property
     def asked(self) -> ReportSettings:
@@ -131,6 +155,8 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
     wanted = description["run_ids"]
     found = [load_record(path.parent) for path in sorted(directory.glob(f"runs/*/{RECORD_FILE}"))]
     found = [record for record in found if _same_inputs(record, description)]
+    aside = [record for record in found if _is_aside(record, description)]
+    found = [record for record in found if record.role == "run" and record not in aside]
     if description.get("only"):
         found = [record for record in found if record.run_id in set(wanted)]
     found.sort(key=lambda record: _order(record, wanted))
@@ -139,7 +165,19 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
         groups.setdefault(_protocol(vars(record)), []).append(record)
     first, *rest = groups.values()
     others = tuple(_comparison(directory, description, group, ()) for group in rest)
-    return replace(_comparison(directory, description, first, wanted), others=others)
+    return replace(_comparison(directory, description, first, wanted), others=others, aside=tuple(aside))
+
+
+def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:
+    """Whether a record belongs to the latest command beside its comparison."""
+    tuning: TuningFacts | None = description.get("tuning")
+    if tuning is None or record.run_id in description["run_ids"]:
+        return False
+    if record.role == "trial":
+        return record.run_id in tuning["trials"]
+    defaults = [(each["strategy"], each["hyperparameters"]) for each in tuning["variants"] if each["tried"]]
+    untuned = (record.strategy, record.hyperparameters) in defaults
+    return untuned and _protocol(vars(record)) == _protocol(description)
 
 
 def comparison_of(

@@ -44,12 +44,16 @@ class Live(Watcher):
         if inputs.demo_parts:
             display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
-        if not agenda.to_run:
+        if not (agenda.to_run or any(run.finished is None for run in agenda.trials)):
             self.console.print("Nothing to train: every run of this experiment is finished.")
 
     def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
         known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
-        works = [work_of(agenda.engine, [run.variant for run in group], known) for group in groups]
+        works = [
+            work_of(agenda.engine.of(group[0].part), [run.variant for run in group], known)
+            for group in groups
+        ]
+        self._bars.close()  # that of the round before
         self._progress = self._bars.enter_context(
             display.run_progress(self.console, works, len(agenda.to_run))
         )
@@ -93,10 +97,20 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         + ("" if config.causal else ", without a causal mask"),
         "device": device_name(agenda.engine.options.device),
         "seeds": _seeds(agenda),
+        **_trials(agenda),
         "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
+
+
+def _trials(agenda: "Agenda") -> dict[str, str]:
+    """What is tried before the runs, if anything is."""
+    if agenda.tuning is None:
+        return {}
+    counts = [f"{each.variant.label} {len(each.tried)}" for each in agenda.tuning.candidates if each.tried]
+    seeds = f"{plural('seed', len(agenda.tuning.seeds))} {', '.join(map(str, agenda.tuning.seeds))}"
+    return {"trials": f"{', '.join(counts) or 'none'} ({seeds}), on validation messages; then the runs"}
 
 
 def _seeds(agenda: "Agenda") -> str:

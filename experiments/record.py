@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 3
-READABLE = (1, 2, 3)  # earlier versions lack what is None by default here
+READABLE = (1, 2, 3)  # earlier versions lack what has a default here
+FALL = 0.1  # of the training loss: less is within what the few batches that measure it differ by
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 TRACEBACK_FILE = "traceback.txt"
@@ -38,6 +39,9 @@ class RunRecord:
     label: str
     seed: int
     status: Literal["ok", "failed"]
+    role: Literal["run", "trial"] = "run"  # a trial chooses hyperparameters and never meets the test messages
+    trial_of: str | None = None  # the label for which a trial chooses
+    train_size: int | None = None  # training messages of a class-balanced subset; None for all
     schema_version: int = SCHEMA_VERSION
     family: str = ""
     description: str = ""
@@ -65,6 +69,9 @@ class RunRecord:
     trainable_percent: float | None = None  # 0..100
     classifier_bytes: int | None = None
 
+    first_train_loss: float | None = None  # the first that was measured, on the protocol's few batches
+    train_loss: float | None = None
+    validation_loss: float | None = None
     train_accuracy: float | None = None
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
@@ -110,6 +117,13 @@ class RunRecord:
     @property
     def ok(self) -> bool:
         return self.status == "ok"
+
+    @property
+    def loss_fell(self) -> bool | None:
+        """Whether training took at least FALL of the training loss away; None where that is not known."""
+        if self.train_loss is None or self.first_train_loss is None:
+            return None
+        return self.train_loss < (1 - FALL) * self.first_train_loss
 
 
 def save_record(directory: Path, record: RunRecord) -> Path:

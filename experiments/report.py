@@ -84,9 +84,10 @@ def write_report(summary: Summary) -> dict[str, Path]:
     for stale in set(PLOT_FILES) - {plot.name for plot in plots}:
         (directory / "plots" / stale).unlink(missing_ok=True)
     figures = figures_of(summary)
+    every = (*summary.experiment.records, *summary.experiment.aside)
     texts = {
         "summary.csv": harmless(summary_frame(summary)).to_csv(index=False),
-        "results.json": to_json([asdict(record) for record in summary.experiment.records]),
+        "results.json": to_json([asdict(record) for record in every]),
         "report.md": render(summary, plots, sections, figures, "report.md"),
         "report.html": render(summary, plots, sections, figures, "report.html"),
     }

@@ -6,7 +6,7 @@ same command continues where it stopped.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any
 import filelock
 
 from headtohead.core.device import resolve_device
-from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
+from headtohead.core.engine import ALL, REFERENCE, WHOLE, Engine, EngineOptions, Part
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
@@ -38,12 +38,14 @@ from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
 from headtohead.experiments.spec import (
     PRESET_RATES,
+    TUNE_SEED,
     EngineSettings,
     Experiment,
     check_name,
     safe_name,
 )
 from headtohead.experiments.statistics import Summary, summarise
+from headtohead.experiments.tuning import Candidates, Tuning, candidates
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
 
@@ -57,8 +59,11 @@ class Agenda:
 
     Attributes:
         directory: the experiment's folder.
-        runs: in the order of the labels, then of the seeds.
-        estimate: what the runs that are left will take, roughly.
+        runs: in the order of the labels, then of the seeds; before the trials of a tuning, at the defaults.
+        aside: more runs, for other parts of the report than the comparison.
+        estimate: what the runs that are left will take, roughly, the trials included.
+        tuning: what is tried first, where something is.
+        trials: the runs of the tuning that are known so far.
     """
 
     experiment: Experiment
@@ -68,10 +73,13 @@ class Agenda:
     environment: dict[str, Any]
     runs: tuple[Run, ...]
     estimate: Estimate
+    aside: tuple[Run, ...] = ()
+    tuning: Tuning | None = None
+    trials: tuple[Run, ...] = ()
 
     @property
     def to_run(self) -> list[Run]:
-        return [each for each in self.runs if each.finished is None]
+        return [each for each in (*self.runs, *self.aside) if each.finished is None]
 
     @property
     def command(self) -> str:
@@ -95,7 +103,8 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
         agenda = _without_finished(agenda)
         watch.planned(agenda)
         _write_description(agenda)
-        interrupted = _do_runs(agenda, watch)
+        agenda, interrupted = _tune(agenda, watch)
+        interrupted = interrupted or _do_runs(agenda, watch)
         summary = _report(agenda.directory, watch, time.perf_counter() - started)
     if interrupted:
         asked = {run.run_id for run in agenda.runs}
@@ -123,22 +132,24 @@ def plan(experiment: Experiment) -> Agenda:
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
     engine = Engine(inputs.pretrained, inputs.dataset, config, options)
     seeds = choose_seeds(engine, variants, experiment.seeds)
-    runs = tuple(
-        Run(variant, seed, run_id(variant, seed, config, inputs.dataset, inputs.pretrained, options))
-        for variant in variants
-        for seed in seeds
-    )
+    tuning = _tuning(experiment, variants, engine)
+    runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
+    trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
     environment = describe_environment(options.device)
     directory = _directory(experiment, inputs)
-    estimate = estimate_runs(engine, runs)
-    return Agenda(experiment, directory, inputs, engine, environment, runs, estimate)
+    agenda = Agenda(
+        experiment, directory, inputs, engine, environment, runs, Estimate(0), tuning=tuning, trials=trials
+    )
+    return replace(agenda, estimate=_estimate(agenda))
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
-    """The learning rates of the preset as settings of the strategies that are compared; a user's own come later."""
+    """The learning rates of the preset as settings of the strategies that are compared; a user's own replace them."""
     preset = experiment.preset or ("demo" if inputs.pretrained.is_demo else "book")
     names = {label.partition("@")[0] for label in experiment.strategies}
-    return [f"{name}.learning_rate={rate}" for name, rate in PRESET_RATES[preset].items() if name in names]
+    own = {setting.partition("=")[0].strip() for setting in experiment.settings}
+    rates = {f"{name}.learning_rate": rate for name, rate in PRESET_RATES[preset].items() if name in names}
+    return [f"{place}={rate}" for place, rate in rates.items() if place not in own]
 
 
 def report_again(
@@ -177,6 +188,48 @@ def _engine_options(settings: EngineSettings) -> EngineOptions:
     )
 
 
+def _run(engine: Engine, variant: Variant, seed: int, part: Part = WHOLE, trial_of: str | None = None) -> Run:
+    """A run with its identity."""
+    config = engine.of(part).config
+    identity = run_id(variant, seed, config, engine.dataset, engine.pretrained, engine.options, part)
+    return Run(variant, seed, identity, None, part, trial_of)
+
+
+def _tuning(experiment: Experiment, variants: Sequence[Variant], engine: Engine) -> Tuning | None:
+    """What is to be tried; None where nothing is."""
+    wanted = experiment.tuning
+    if not wanted.any:
+        return None
+    found = candidates(variants, wanted.tune, wanted.sweeps, engine.pretrained.config)
+    seeds = wanted.tune_seeds or (TUNE_SEED,)
+    return Tuning(tuple(found), seeds, engine.config.epochs, wanted.tune_full)
+
+
+def _trial_runs(
+    engine: Engine, tuning: Tuning, wanted: Sequence[tuple[Candidates, Variant, int]]
+) -> tuple[Run, ...]:
+    """The runs of one round of trials."""
+    return tuple(
+        _run(engine, variant, seed, Part(epochs=epochs, test=False), each.variant.label)
+        for each, variant, epochs in wanted
+        for seed in tuning.seeds
+    )
+
+
+def _estimate(agenda: Agenda) -> Estimate:
+    """What everything that is not finished will take; a second round is counted as if the first ones had won."""
+    left = [run for run in (*agenda.trials, *agenda.to_run) if run.finished is None]
+    if agenda.tuning:
+        second = [
+            (each, trial, agenda.tuning.epochs)
+            for each in agenda.tuning.candidates
+            if agenda.tuning.first(each) < agenda.tuning.epochs
+            for trial in each.tried[: agenda.tuning.places(each) + 1]
+        ]
+        left += _trial_runs(agenda.engine, agenda.tuning, second)
+    return estimate_runs(agenda.engine, left)
+
+
 def _directory(experiment: Experiment, inputs: Inputs) -> Path:
     """The experiment's folder; a folder of another model or data set is never shared.
 
@@ -211,12 +264,17 @@ def _without_finished(agenda: Agenda) -> Agenda:
     """The agenda with the records of what is finished, and the estimate of what is left."""
     if agenda.experiment.output.force:
         return agenda
-    runs = tuple(
-        replace(run, finished=_finished_record(run_directory(agenda.directory, run.run_id)))
-        for run in agenda.runs
+
+    def looked_up(runs: Sequence[Run]) -> tuple[Run, ...]:
+        folders = [run_directory(agenda.directory, run.run_id) for run in runs]
+        return tuple(
+            replace(run, finished=_finished_record(folder)) for run, folder in zip(runs, folders, strict=True)
+        )
+
+    agenda = replace(
+        agenda, runs=looked_up(agenda.runs), aside=looked_up(agenda.aside), trials=looked_up(agenda.trials)
     )
-    left = [run for run in runs if run.finished is None]
-    return replace(agenda, runs=runs, estimate=estimate_runs(agenda.engine, left))
+    return replace(agenda, estimate=_estimate(agenda))
 
 
 def _finished_record(directory: Path) -> RunRecord | None:
@@ -270,6 +328,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in agenda.runs}),
         "run_ids": [run.run_id for run in agenda.runs],
         "runs": {run.run_id: {"label": run.variant.label, "seed": run.seed} for run in agenda.runs},
+        "tuning": agenda.tuning and agenda.tuning.facts([run.run_id for run in agenda.trials]),
         "model": {
             "name": pretrained.name,
             "source": pretrained.source,
@@ -312,6 +371,34 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return False
+
+
+def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
+    """Do the trials, round by round; the agenda then has the runs of what was chosen. True where interrupted."""
+    tuning, done = agenda.tuning, list[RunRecord]()
+    if tuning is None:
+        return agenda, False
+    engine, trials = agenda.engine, list[Run]()
+    for choose in (lambda records: tuning.first_round(), tuning.second_round):
+        runs = _trial_runs(engine, tuning, choose(done))
+        stage = _without_finished(replace(agenda, runs=runs, aside=(), trials=()))
+        if _do_runs(stage, watch):
+            return agenda, True
+        trials += runs
+        done += [load_record(run_directory(agenda.directory, run.run_id)) for run in runs]
+    seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
+    runs = tuple(_run(engine, variant, seed) for variant in tuning.chosen(done) for seed in seeds)
+    aside = agenda.runs if agenda.experiment.tuning.untuned else ()
+    known = {run.run_id for run in runs}
+    agenda = replace(
+        agenda,
+        runs=runs,
+        aside=tuple(run for run in aside if run.run_id not in known),
+        trials=tuple(trials),
+    )
+    agenda = _without_finished(agenda)
+    _write_description(agenda)
+    return agenda, False
 
 
 def _publish(place: Path, folder: Path) -> RunRecord:

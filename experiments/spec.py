@@ -34,6 +34,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 WeightsKind = Literal["pretrained", "random"]
 DEFAULT_SEED = 123
 FEW_SEEDS = (123, 124, 125)  # as many as it takes to see how much the seed matters
+TUNE_SEED = 23  # none of those that are compared
 # A preset is a set of flags; one that is given on the command line overrides its one value.
 _CHAPTER = {"epochs": 5, "batch_size": 8, "readout": "last"}
 PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
@@ -253,6 +254,56 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuningSettings:
+    """What is tried on validation messages before the comparison."""
+
+    tune: int | None = flag(
+        None,
+        "--tune",
+        "try N settings of every strategy on the validation messages, and compare the best of each",
+        "N",
+        read_count,
+    )
+    sweeps: tuple[str, ...] = flag(
+        (),
+        "--sweep",
+        "the same over values by hand: lora.learning_rate=1e-4/3e-4/1e-3; may be repeated, all combinations are tried",
+        "NAME.FIELD=A/B/C",
+        repeated=True,
+    )
+    tune_seeds: tuple[int, ...] | None = flag(
+        None,
+        "--tune-seeds",
+        f"seeds of which the mean chooses (default: {TUNE_SEED})",
+        "LIST",
+        lambda text, name: parse_seeds(text, name),
+    )
+    tune_full: bool = flag(
+        False,
+        "--tune-full",
+        "train every trial for all epochs; else all for a fifth of them, and the best to the end",
+    )
+    untuned: bool = flag(
+        False, "--untuned", "also run every tuned strategy at its defaults, beside the comparison"
+    )
+
+    def __post_init__(self) -> None:
+        if self.tune is not None:
+            check_count("--tune", self.tune)
+        needs_trials = {
+            "--tune-seeds": self.tune_seeds is not None, "--tune-full": self.tune_full, "--untuned": self.untuned,
+        }  # fmt: skip
+        for name, given in needs_trials.items():
+            if given and not self.any:
+                raise InputError(f"{name} says how to tune; give --tune N or --sweep, too, or leave it out")
+
+    @property
+    def any(self) -> bool:
+        """Whether something is tried."""
+        return self.tune is not None or bool(self.sweeps)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputSettings:
     """Where results go and what is done with those that are there."""
 
@@ -320,6 +371,7 @@ class Experiment:
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    tuning: TuningSettings = field(default_factory=TuningSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
@@ -329,6 +381,7 @@ class Experiment:
         "model": "model",
         "data": "data",
         "training": "protocol (defaults: the preset's)",
+        "tuning": "tuning (on validation messages; test messages are never touched)",
         "engine": "device and speed (what is left out changes no number)",
         "output": "results",
         "report": "what the report is asked",
@@ -377,17 +430,17 @@ def choose_preset(name: str) -> dict[str, Any]:
     return PRESETS[name]
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
     """``"123,124"`` -> ``(123, 124)``; whole numbers from 0, each once."""
     seeds: list[int] = []
     for item in text.split(","):
         word = item.strip()
         if not (word.isascii() and word.isdigit()) or len(word) > 19 or int(word) > _LARGEST_SEED:
             raise InputError(
-                f"--seeds {text}: {word!r} is not a whole number from 0 to 2^63 - 1, as in --seeds 123,124"
+                f"{name} {text}: {word!r} is not a whole number from 0 to 2^63 - 1, as in {name} 123,124"
             )
         if int(word) in seeds:
-            raise InputError(f"--seeds {text}: {word} is there twice; a repeated seed only repeats its run")
+            raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
 

@@ -325,7 +325,7 @@ def summarise(experiment: LoadedExperiment) -> Summary:
     """Everything the report says in numbers, from an experiment's records and its data/{train,test}.csv."""
     truth, train = _classes(experiment, "test"), _classes(experiment, "train")
     rows = [_measured(experiment, wanted, train) for wanted in experiment.description["strategies"]]
-    answers = {row.label: found for row in rows if (found := _correct(row.runs, truth)) is not None}
+    answers = {row.label: found for row in rows if (found := answers_of(row.runs, truth)) is not None}
     unpaired = tuple(row.label for row in rows if row.runs and row.label not in answers)
     comparisons: tuple[Comparison, ...] = ()
     if answers and truth is not None and len(truth) > 1:
@@ -453,7 +453,7 @@ def _classes(experiment: LoadedExperiment, split: str) -> np.ndarray | None:
     return labels.astype(str).map(names.index).to_numpy()
 
 
-def _correct(runs: Sequence[RunRecord], truth: np.ndarray | None) -> np.ndarray | None:
+def answers_of(runs: Sequence[RunRecord], truth: np.ndarray | None) -> np.ndarray | None:
     """For each seed which messages were right (S,N); None unless every run's predictions agree with its accuracy."""
     if truth is None or not runs:
         return None

@@ -38,20 +38,40 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a run gets of the data set and of the protocol; all of both by default.
+
+    Attributes:
+        train_size: that many training messages, as ``core.sample`` takes them; None for all.
+        epochs: None for the protocol's.
+        test: False for a trial, which never meets the test messages and leaves no classifier.
+    """
+
+    train_size: int | None = None
+    epochs: int | None = None
+    test: bool = True
+
+
+WHOLE = Part()
+
+
+@dataclass(frozen=True)
 class Job:
-    """One run to be done: a variant with a seed, and where its classifier goes."""
+    """One run to be done: a variant with a seed, where its classifier goes, and what it gets of the data."""
 
     variant: Variant
     seed: int
     directory: Path
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Everything that one finished run measured; times in seconds, memory and sizes in bytes.
 
-    ``test`` is of the classifier that was reloaded from disk. ``classifier_bytes`` is None for a baseline, which
-    leaves no classifier. ``memory_above_model_bytes`` is what training needs beside the loaded model.
+    ``test`` is of the classifier that was reloaded from disk, and None for a trial. ``classifier_bytes`` is None for
+    a trial and for a baseline, which leave no classifier. ``memory_above_model_bytes`` is what training needs beside
+    the loaded model.
     ``selection_seconds`` is what a baseline took to choose its settings, which is not in ``train_seconds``.
     ``language_loss_*``: of the model with its pretrained head on a plain text, in nats per token (forgetting.py).
     ``grouped``: timed together with other runs, so times are shares of the group's.
@@ -60,7 +80,7 @@ class Outcome:
     history: History
     train: Evaluation
     validation: Evaluation
-    test: Evaluation
+    test: Evaluation | None
     trainable_params: int
     total_params: int
     classifier_bytes: int | None

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class PrefixCache:
     onednn: bool = False
     _stored: dict[int, Stored] = field(default_factory=dict)
     _in_memory: int = 0
-    _scratch: tempfile.TemporaryDirectory[str] | None = None
+    _scratch: Path | None = None
 
     def why_not(self, cut: int) -> str | None:
         """Why the hidden states at ``cut`` cannot be kept; None where they can."""
@@ -134,8 +135,9 @@ class PrefixCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             return self.folder
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="headtohead-prefix-")
-        return Path(self._scratch.name)
+            self._scratch = Path(tempfile.mkdtemp(prefix="headtohead-prefix-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
 
     # --- computing -------------------------------------------------------------------------------------------
 

@@ -45,12 +45,21 @@ def all_sections(summary: Summary) -> list[Section]:
 
 
 def _section_makers() -> tuple[SectionMaker, ...]:
-    """One entry for each module beside this one."""
-    from headtohead.experiments.sections import (
+    """One entry for each section's module beside this one."""
+    from headtohead.experiments.sections import (  # they import this
         compared,
+        doubt,
         forgetting,
         messages,
         quality,
-    )  # they import this module
+        tuning,
+    )
 
-    return (compared.section, quality.section, messages.section, forgetting.section)
+    return (
+        compared.section,
+        doubt.section,
+        tuning.section,
+        quality.section,
+        messages.section,
+        forgetting.section,
+    )
