@@ -48,6 +48,7 @@ examples:
   {program} --cache-dir cache                     tomorrow's run reuses today's frozen blocks
   {program} --model demo --data demo              a small comparison that needs nothing
   {program} --dry-run                             what would be run, and what it would take
+  {program} --compare results/a results/b         one report over two experiments
   {program} --name sms_spam-124M --report-only    write that experiment's report again
 
 other commands:
@@ -107,6 +108,13 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     one.add_argument("--list", action="store_true", help="list the strategies")
     one.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
     one.add_argument(
+        "--compare",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="one report over several experiments: their folders, or zip files that were shared",
+    )
+    one.add_argument(
         "--dry-run", action="store_true", help="say what would be run and what it would take; write nothing"
     )
     one.add_argument(
@@ -138,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def experiment_of(arguments: argparse.Namespace, words: Sequence[str]) -> Experiment:
     """The experiment that parsed flags ask for; ``words`` are recorded as the command."""
-    actions = {"list", "report_only", "dry_run", "input_preview"}
+    actions = {"list", "report_only", "dry_run", "input_preview", "compare"}
     given = {key: value for key, value in vars(arguments).items() if key not in actions}
     return Experiment.of(given, command=shlex.join([*program_name().split(), *words]))
 
@@ -158,6 +166,12 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         from headtohead.experiments.live import Live
 
     watch = Live(console)
+    if arguments.compare:
+        from headtohead.experiments.across import compare_folders
+
+        output = experiment.output
+        compare_folders(arguments.compare, output.results_dir, output.name, watch)
+        return EXIT_OK
     if arguments.report_only:
         output = experiment.output
         runner.report_again(output.results_dir, output.name, watch, experiment.report)

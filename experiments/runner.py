@@ -446,9 +446,12 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
 def _report(
     directory: Path, watch: Watcher, seconds: float | None, asked: ReportSettings | None = None
 ) -> Summary:
+    from headtohead.experiments.index import write_index
     from headtohead.experiments.report import write_report
 
     summary = summarise(load_experiment(directory, asked))
     if summary.experiment.records:
-        watch.reported(summary, write_report(summary), seconds)
+        paths = write_report(summary)
+        write_index(directory.parent)
+        watch.reported(summary, paths, seconds)
     return summary

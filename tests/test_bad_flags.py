@@ -65,6 +65,8 @@ BAD = [
     ["--model", "hf:a/b/c"],
     ["--model", "hf:nobody/nothing"],
     ["--model", "hf:gpt2", "--weights-dir", "w"],
+    ["--compare", "nowhere"],
+    ["--compare", "nowhere", "a-file"],
     ["--weights", "radnom"],
     ["--weights", ""],
     ["--weights-dir="],

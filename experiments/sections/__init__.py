@@ -47,6 +47,7 @@ def all_sections(summary: Summary) -> list[Section]:
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
     from headtohead.experiments.sections import (  # they import this
+        compared,
         costs,
         data,
         doubt,
@@ -60,6 +61,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
     return (
         data.section,
         starting.section,
+        compared.section,
         doubt.section,
         tuning.section,
         quality.section,
