@@ -154,10 +154,12 @@ def load_history(directory: Path) -> "pd.DataFrame | None":
     absent = [name for name in HISTORY_COLUMNS if name not in history.columns]
     if absent:
         raise InputError(f"{path} lacks the columns {', '.join(absent)}; {fix}")
+    if history.empty:  # a baseline's
+        return None
     words = [name for name in HISTORY_COLUMNS if not pd.api.types.is_numeric_dtype(history[name])]
     if words:
         raise InputError(f"{path}: the column {words[0]} does not hold numbers alone; {fix}")
-    return history if len(history) else None
+    return history
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -46,6 +46,6 @@ def all_sections(summary: Summary) -> list[Section]:
 
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
-    from headtohead.experiments.sections import doubt, tuning
+    from headtohead.experiments.sections import doubt, sizes, tuning
 
-    return (doubt.section, tuning.section)
+    return (doubt.section, sizes.section, tuning.section)
