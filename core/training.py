@@ -8,9 +8,9 @@ how the logits of those rows are computed.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Loaders = dict[SplitName, DataLoader[int]]
 
 
+# The settings that the first records hold.
+_FIRST_SETTINGS = ("epochs", "batch_size", "evaluate_every", "evaluate_batches", "position")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The protocol's settings; the defaults are the book's."""
@@ -37,7 +41,8 @@ class TrainConfig:
     batch_size: int = 8
     evaluate_every: int = 50  # steps
     evaluate_batches: int = 5  # of train and of validation, per evaluation
-    position: ReadoutName = "last"
+    position: ReadoutName = "last"  # the readout's name
+    causal: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches"):
@@ -47,7 +52,15 @@ class TrainConfig:
     @property
     def readout(self) -> Readout:
         """What the class is read from."""
-        return Readout(self.position)
+        return Readout(self.position, self.causal)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For records and identities; a setting that is younger than they are is left out at its default."""
+        return {
+            field.name: value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != field.default or field.name in _FIRST_SETTINGS
+        }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from headtohead.core.errors import InputError
-from headtohead.core.json_files import checked
+from headtohead.core.json_files import build, checked
 from headtohead.experiments.record import (
     READABLE,
     RECORD_FILE,
@@ -20,6 +20,7 @@ from headtohead.experiments.record import (
     load_record,
     read_json,
 )
+from headtohead.experiments.report_settings import ReportSettings
 
 EXPERIMENT_FILE = "experiment.json"
 
@@ -96,6 +97,7 @@ class Description(TypedDict):
     dataset: DatasetFacts
     train_config: dict[str, Any]
     environment: dict[str, Any]
+    asked: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,12 @@ class LoadedExperiment:
     aside: tuple[RunRecord, ...] = ()
 
     @property
+    def asked(self) -> ReportSettings:
+        """What the report was asked."""
+        place = f"{self.directory / EXPERIMENT_FILE}, asked"
+        return build(ReportSettings, self.description.get("asked", {}), place, "run the experiment again.")
+
+    @property
     def demo_parts(self) -> list[str]:
         """Which of ``model`` and ``dataset`` are the embedded demo."""
         return [part for part in ("model", "dataset") if self.description.get(part, {}).get("is_demo")]
@@ -136,28 +144,29 @@ def read_description(directory: Path) -> dict[str, Any]:
     return description
 
 
-def load_experiment(directory: Path) -> LoadedExperiment:
-    """Everything that a report needs of an experiment's folder.
+def load_experiment(directory: Path, asked: ReportSettings | None = None) -> LoadedExperiment:
+    """Everything that a report needs of an experiment's folder; what is ``asked`` comes before what the folder says.
 
     A run that was done again under the same settings replaces the older one; two settings that share a label are
     told apart by the fields in which they differ.
     """
     description = read_description(directory)
-    asked = description["run_ids"]
+    description["asked"] = description.get("asked", {}) | (asked.given() if asked else {})
+    wanted = description["run_ids"]
     found = [load_record(path.parent) for path in sorted(directory.glob(f"runs/*/{RECORD_FILE}"))]
     found = [record for record in found if _same_inputs(record, description)]
     aside = [record for record in found if _is_aside(record, description)]
     whole = [record for record in found if record.role == "run" and record.train_size is None]
     found = [record for record in whole if record not in aside]
     if description.get("only"):
-        found = [record for record in found if record.run_id in set(asked)]
-    found.sort(key=lambda record: _order(record, asked))
+        found = [record for record in found if record.run_id in set(wanted)]
+    found.sort(key=lambda record: _order(record, wanted))
     groups: dict[str, list[RunRecord]] = {_protocol(description): []}
     for record in found:
         groups.setdefault(_protocol(vars(record)), []).append(record)
     first, *rest = groups.values()
     others = tuple(_comparison(directory, description, group, ()) for group in rest)
-    return replace(_comparison(directory, description, first, asked), others=others, aside=tuple(aside))
+    return replace(_comparison(directory, description, first, wanted), others=others, aside=tuple(aside))
 
 
 def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:

@@ -38,7 +38,7 @@ def run_id(
         "code": code_hash(variant),
         "engine": ENGINE_VERSION,
         "seed": seed,
-        "train_config": asdict(config),
+        "train_config": config.as_dict(),
         "dataset_sha256": dataset.sha256,
         "max_length": dataset.max_length,  # cuts the messages, and the csv files do not show it
         "weights_sha256": pretrained.sha256,

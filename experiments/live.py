@@ -93,7 +93,8 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "data": f"{dataset.name} ({dataset.source})",
         "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
         "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
-        f"{dataset.max_length} tokens, classified at the {config.position.replace('_', ' ')} token",
+        f"{dataset.max_length} tokens, classified at {config.readout.words}"
+        + ("" if config.causal else ", without a causal mask"),
         "device": device_name(agenda.engine.options.device),
         "seeds": _seeds(agenda),
         **_trials(agenda),

@@ -34,6 +34,7 @@ from headtohead.experiments.record import (
     run_directory,
     to_json,
 )
+from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
 from headtohead.experiments.spec import (
     PRESET_RATES,
@@ -153,8 +154,10 @@ def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
     return [f"{place}={rate}" for place, rate in rates.items() if place not in own]
 
 
-def report_again(results_dir: Path, name: str | None, watch: Watcher | None = None) -> Summary:
-    """Write the report of an experiment that was run before.
+def report_again(
+    results_dir: Path, name: str | None, watch: Watcher | None = None, asked: ReportSettings | None = None
+) -> Summary:
+    """Write the report of an experiment that was run before; what is ``asked`` now comes before what was asked then.
 
     Raises:
         InputError: there is no such experiment, or ``name`` is None and there is not exactly one.
@@ -168,7 +171,7 @@ def report_again(results_dir: Path, name: str | None, watch: Watcher | None = No
     check_name(name)
     if name not in existing:
         raise InputError(f"--report-only: {results_dir / name} holds no experiment; {listed}")
-    return _report(results_dir / name, watch or Watcher(), None)
+    return _report(results_dir / name, watch or Watcher(), None, asked)
 
 
 # --- before the first run --------------------------------------------------------------------------------------
@@ -345,6 +348,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
         "name": agenda.directory.name,
         "command": agenda.command,
         "only": agenda.experiment.output.only,
+        "asked": agenda.experiment.report.given(),
         "created_at": now(),
         "strategies": [variant_facts(variant) for variant in variants.values()],
         "seeds": sorted({run.seed for run in agenda.runs}),
@@ -368,7 +372,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
             "is_demo": dataset.is_demo,
             "test_texts_seen_in_train": dataset.test_texts_seen_in_train,
         },
-        "train_config": asdict(agenda.engine.config),
+        "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
         "precision": agenda.engine.options.precision,
         "environment": agenda.environment,
@@ -440,21 +444,26 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
     return {
         "model": pretrained.name,
         "model_sha256": pretrained.sha256,
+        "weights_source": pretrained.source,
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
-        "train_config": asdict(agenda.engine.config),
+        "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
         "precision": agenda.engine.options.precision,
+        "readout": agenda.engine.config.readout.name,
+        "causal": agenda.engine.config.causal,
         "environment": agenda.environment,
         "launcher": "local",
         **git_state(),
     }
 
 
-def _report(directory: Path, watch: Watcher, seconds: float | None) -> Summary:
+def _report(
+    directory: Path, watch: Watcher, seconds: float | None, asked: ReportSettings | None = None
+) -> Summary:
     from headtohead.experiments.report import write_report
 
-    summary = summarise(load_experiment(directory))
+    summary = summarise(load_experiment(directory, asked))
     if summary.experiment.records:
         watch.reported(summary, write_report(summary), seconds)
     return summary

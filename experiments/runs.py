@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from headtohead.core.engine import WHOLE, Outcome, Part
 from headtohead.core.files import write_text_atomic
 from headtohead.core.strategy import Method, Strategy, Variant
 from headtohead.core.training import Evaluation, History
 from headtohead.experiments.identity import code_hash
-from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.metrics import prediction_metrics, probability_metrics, recorded
 from headtohead.experiments.record import (
     HISTORY_COLUMNS,
     HISTORY_FILE,
@@ -137,6 +139,9 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         train_accuracy=outcome.train.accuracy,
         validation_accuracy=outcome.validation.accuracy,
         **_test_facts(outcome.test),
+        validation_probabilities=recorded(_probabilities(outcome.validation)),
+        language_loss_before=outcome.language_loss_before,
+        language_loss_after=outcome.language_loss_after,
         epochs=about["train_config"]["epochs"] if history.steps else None,
         steps=history.steps,
         examples_seen=history.examples_seen,
@@ -153,15 +158,23 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
     )
 
 
+def _probabilities(evaluation: Evaluation) -> np.ndarray:
+    """The class probabilities (N, C) of evaluated messages."""
+    return evaluation.logits.double().softmax(dim=-1).numpy()
+
+
 def _test_facts(test: Evaluation | None) -> dict[str, Any]:
     """What a record says of the test messages; nothing of a trial."""
     if test is None:
         return {}
-    predictions, n_classes = test.logits.argmax(dim=-1).tolist(), test.logits.shape[1]
+    labels, n_classes = test.labels.tolist(), test.logits.shape[1]
+    probabilities = recorded(_probabilities(test))
     return {
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
-        **prediction_metrics(test.labels.tolist(), predictions, n_classes),
+        **prediction_metrics(labels, test.logits.argmax(dim=-1).tolist(), n_classes),
+        **probability_metrics(labels, np.array(probabilities)),
+        "test_probabilities": probabilities,
     }
 
 

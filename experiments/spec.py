@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from headtohead.core.config import CONFIGS, DEMO_MODEL
-from headtohead.core.errors import InputError
+from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL, HUB_NAME, HUB_PREFIX, RANDOM_PREFIX
+from headtohead.core.errors import InputError, shown
+from headtohead.core.readout import READOUTS, ReadoutName
 from headtohead.experiments.flags import (
     check_count,
     flag,
@@ -21,19 +22,21 @@ from headtohead.experiments.flags import (
     read_path,
     read_section,
     read_size,
+    read_switch,
 )
+from headtohead.experiments.report_settings import ReportSettings
 from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
 
-Position = Literal["last", "last_real"]
 Precision = Literal["fp32", "tf32", "bf16"]
+WeightsKind = Literal["pretrained", "random"]
 DEFAULT_SEED = 123
 FEW_SEEDS = (123, 124, 125)  # as many as it takes to see how much the seed matters
 TUNE_SEED = 23  # none of those that are compared
 # A preset is a set of flags; one that is given on the command line overrides its one value.
-_CHAPTER = {"epochs": 5, "batch_size": 8, "position": "last"}
+_CHAPTER = {"epochs": 5, "batch_size": 8, "readout": "last"}
 PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
 # Learning rates that a preset gives strategies; the book's are far too small for so small a model as the demo's.
 # Chosen on validation messages of both data sets while the demo model was made (core/demo/README.md).
@@ -56,21 +59,55 @@ class ModelSettings:
     """Which pretrained weights; ``name`` is None where the user named none, which then falls back to the demo."""
 
     name: str | None = flag(
-        None, "--model", "124M, 355M, 774M, 1558M or demo (default: 124M, else demo)", "NAME"
+        None,
+        "--model",
+        "124M, 355M, 774M, 1558M, demo, or hf:NAME of a GPT-2 on the Hugging Face Hub (default: 124M, else demo)",
+        "NAME",
     )
     weights_dir: Path | None = flag(
         None,
         "--weights-dir",
-        "folder with OpenAI's checkpoint: DIR/124M/{hparams.json,model.ckpt.*} or DIR itself",
+        "folder with a checkpoint of OpenAI's (hparams.json, model.ckpt.*) or of transformers' (config.json, "
+        "model.safetensors): DIR/124M/ or DIR itself",
         "DIR",
         read_path,
     )
+    weights: WeightsKind = flag(
+        "pretrained",
+        "--weights",
+        "pretrained (default) or random: the same model before its pretraining, for contrast",
+        "WHICH",
+    )
 
     def __post_init__(self) -> None:
-        if self.name is not None and self.name not in CONFIGS:
-            raise InputError(f"--model {self.name}: no such model; {did_you_mean(self.name, CONFIGS)}")
+        if self.weights not in get_args(WeightsKind):
+            raise InputError(
+                f"--weights {self.weights}: {did_you_mean(self.weights, get_args(WeightsKind))} "
+                "(a folder is named with --weights-dir)"
+            )
+        if self.name is not None and self.name.startswith(HUB_PREFIX):
+            self._check_hub_name(self.name)
+        elif self.name is not None and self.name not in CONFIGS:
+            raise InputError(
+                f"--model {self.name}: no such model; {did_you_mean(self.name, CONFIGS)}; hf:NAME names one on the "
+                "Hugging Face Hub"
+            )
         if self.name == DEMO_MODEL and self.weights_dir is not None:
             raise InputError(f"--model demo has its own weights; leave out --weights-dir {self.weights_dir}")
+
+    def _check_hub_name(self, name: str) -> None:
+        if not HUB_NAME.fullmatch(name.removeprefix(HUB_PREFIX)):
+            raise InputError(
+                f"--model {shown(name)}: after hf: comes the name of a model on the Hub, as in hf:distilgpt2"
+            )
+        if self.weights_dir is not None:
+            raise InputError(f"--model {name} is on the Hub; leave out --weights-dir {self.weights_dir}")
+
+    def as_asked(self, name: str | None) -> str | None:
+        """The name under which ``find_pretrained`` finds the weights of the model ``name``."""
+        if self.weights == "pretrained":
+            return name
+        return RANDOM_PREFIX + (name or ("" if self.weights_dir else DEFAULT_MODEL))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,24 +157,35 @@ class TrainingSettings:
 
     epochs: int = flag(5, "--epochs", "passes over the training messages (book: 5)", "N", read_count)
     batch_size: int = flag(8, "--batch-size", "messages per step (book: 8)", "N", read_count)
-    position: Position = flag(
+    readout: ReadoutName = flag(
         "last",
-        "--position",
-        "token whose logits classify: last (book, padding included) or last_real (before the padding)",
+        "--readout",
+        "what classifies: the logits of the last position (book, padding included), of the last_real token, of the "
+        "first, or of the mean over all positions",
         "WHERE",
+        alias="--position",
+    )
+    causal: bool = flag(
+        True,
+        "--causal-mask",
+        "on, or off: every token attends to all, padding included (book: on)",
+        "on|off",
+        read_switch,
     )
 
     def __post_init__(self) -> None:
         check_count("--epochs", self.epochs)
         check_count("--batch-size", self.batch_size)
-        if self.position not in get_args(Position):
-            raise InputError(f"--position {self.position}: {did_you_mean(self.position, get_args(Position))}")
+        if self.readout not in READOUTS:
+            raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
 
     def train_config(self) -> "TrainConfig":
         """The same for the training loop."""
         from headtohead.core.training import TrainConfig
 
-        return TrainConfig(epochs=self.epochs, batch_size=self.batch_size, position=self.position)
+        return TrainConfig(
+            epochs=self.epochs, batch_size=self.batch_size, position=self.readout, causal=self.causal
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,6 +381,7 @@ class Experiment:
     tuning: TuningSettings = field(default_factory=TuningSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
 
     TITLES: ClassVar[dict[str, str]] = {
@@ -342,6 +391,7 @@ class Experiment:
         "tuning": "tuning (on validation messages; test messages are never touched)",
         "engine": "device and speed (what is left out changes no number)",
         "output": "results",
+        "report": "what the report is asked",
     }
 
     @classmethod
@@ -369,7 +419,12 @@ class Experiment:
     @classmethod
     def keys(cls) -> list[str]:
         """The key of every flag."""
-        return [each.key for section in (cls, *cls.sections().values()) for _, each in flags_of(section)]
+        return [
+            key
+            for section in (cls, *cls.sections().values())
+            for _, each in flags_of(section)
+            for key in each.keys
+        ]
 
 
 # --- checks and readers ------------------------------------------------------------------------------------

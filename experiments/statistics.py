@@ -206,6 +206,19 @@ class Summary:
         """The folder's runs under other protocols, each a comparison of its own."""
         return tuple(summarise(other) for other in self.experiment.others)
 
+    def classes(self, split: str) -> np.ndarray | None:
+        """The class of each message of data/<split>.csv (N,); None where the file is absent."""
+        return _classes(self.experiment, split)
+
+    def texts(self, split: str) -> list[str] | None:
+        """The messages of data/<split>.csv; None where the file is absent."""
+        import pandas as pd
+
+        path = self.experiment.directory / "data" / f"{split}.csv"
+        return (
+            pd.read_csv(path, keep_default_na=False)["Text"].astype(str).tolist() if path.is_file() else None
+        )
+
     @property
     def finished(self) -> list[StrategySummary]:
         return [row for row in self.rows if row.test_accuracy is not None]

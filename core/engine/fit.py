@@ -24,6 +24,7 @@ from headtohead.core.engine.allocator import keep_freed_memory
 from headtohead.core.engine.baseline import WORDS, fit_baseline
 from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
 from headtohead.core.engine.facts import Facts, look, overridden
+from headtohead.core.engine.forgetting import language_loss, plain_tokens
 from headtohead.core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from headtohead.core.engine.meter import Meter
 from headtohead.core.engine.options import WHOLE, EngineOptions, Job, Outcome, Part
@@ -133,7 +134,8 @@ class Engine:
         config: TrainConfig,
         options: EngineOptions | None = None,
     ) -> None:
-        self.pretrained = pretrained
+        # The model as this protocol has it: whether its attention is causal belongs to it, not to the weights.
+        self.pretrained = replace(pretrained, config=replace(pretrained.config, causal=config.causal))
         self.dataset = dataset
         self.config = config
         self.part = WHOLE
@@ -159,6 +161,7 @@ class Engine:
             onednn=self.allowed.onednn,
         )
         self._inspected: dict[str, Inspection] = {}
+        self._language_loss: float | None = None  # of the pretrained model
         self._parts: dict[Part, Engine] = {self.part: self}
         self._agreed: set[object] = set()  # what was compared already and holds for every run of that kind
         # Runs that share the process draw from torch's one generator: seeding and drawing belong together.
@@ -360,6 +363,7 @@ class Engine:
             test_result, warnings = self._tested(run, batches["test"]) if self.part.test else (None, [])
         if not meter.exact_peak:
             warnings.append("peak memory covers earlier runs of this process, too")
+        before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
         words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
         return Outcome(
@@ -378,7 +382,26 @@ class Engine:
             peak_memory_bytes=peak,
             memory_above_model_bytes=above_model,
             warnings=warnings,
+            language_loss_before=before,
+            language_loss_after=after,
         )
+
+    def _forgetting(self, run: TrainingRun) -> tuple[float | None, float | None]:
+        """The language model's loss before and after; the same where nothing but the head has changed."""
+        if self.dataset.max_length < 2:
+            return None, None
+        changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
+        with self.drawing:
+            before = self._language_loss
+            if before is not None and not (changed or run.untrained):
+                return before, before
+            token_ids, pretrained = plain_tokens(self.dataset.max_length), self.pretrained.build()
+            head = pretrained.out_head.weight
+            if before is None:
+                before = self._language_loss = language_loss(pretrained, head, token_ids)
+            if not (changed or run.untrained):
+                return before, before
+            return before, language_loss(run.model, head, token_ids.to(self.options.device))
 
     def _tested(self, run: TrainingRun, batches: list[Tensor]) -> tuple[Evaluation, list[str]]:
         """The saved and reloaded classifier on test, and what is to be said of its file."""

@@ -75,6 +75,7 @@ class Outcome:
     a trial and for a baseline, which leave no classifier. ``memory_above_model_bytes`` is what training needs beside
     the loaded model.
     ``selection_seconds`` is what a baseline took to choose its settings, which is not in ``train_seconds``.
+    ``language_loss_*``: of the model with its pretrained head on a plain text, in nats per token (forgetting.py).
     ``grouped``: timed together with other runs, so times are shares of the group's.
     """
 
@@ -95,6 +96,8 @@ class Outcome:
     selection_seconds: float | None = None
     warnings: list[str] = field(default_factory=list)
     grouped: bool = False
+    language_loss_before: float | None = None
+    language_loss_after: float | None = None
 
     @property
     def total_seconds(self) -> float:

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,7 +38,8 @@ class Stored:
     """Hidden states at one cut.
 
     Attributes:
-        hidden: (n, D) of all tokens in front of a block; (U, D) at each sequence's last token behind the blocks.
+        hidden: (n, D) of all tokens in front of a block; (U, D) at each sequence's token that is read behind the
+            blocks. Where the mean is read: (n, D) up to the blocks' end, and (U, D) of the means behind the norm.
         seconds: what computing it took, or reading it from disk.
         words: where it lies, for the plan.
     """
@@ -74,7 +76,7 @@ class PrefixCache:
     onednn: bool = False
     _stored: dict[int, Stored] = field(default_factory=dict)
     _in_memory: int = 0
-    _scratch: tempfile.TemporaryDirectory[str] | None = None
+    _scratch: Path | None = None
 
     def why_not(self, cut: int) -> str | None:
         """Why the hidden states at ``cut`` cannot be kept; None where they can."""
@@ -117,7 +119,8 @@ class PrefixCache:
         return self._stored[cut]
 
     def _shape(self, cut: int) -> tuple[int, int]:
-        rows = len(self.sequences) if cut > self.n_blocks else int(self.sequences.lengths.sum())
+        every_token = cut <= self.n_blocks + self.sequences.readout.pools
+        rows = int(self.sequences.lengths.sum()) if every_token else len(self.sequences)
         return rows, self.emb_dim
 
     def _budget(self) -> int:
@@ -132,8 +135,9 @@ class PrefixCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             return self.folder
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="headtohead-prefix-")
-        return Path(self._scratch.name)
+            self._scratch = Path(tempfile.mkdtemp(prefix="headtohead-prefix-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
 
     # --- computing -------------------------------------------------------------------------------------------
 
@@ -263,14 +267,19 @@ class _Pass:
         rows, positions = self.sequences.token_rows(numbers)
         token_ids = self.sequences.token_ids[rows]
         x = self.model.tok_emb(token_ids.to(self.device)) + self.model.pos_emb(positions.to(self.device))
+        pools = self.sequences.readout.pools
         for cut, block in enumerate(self.blocks, start=1):
             self._store(cut, rows, x)
             if cut == max(self.wanted):
                 return
-            if cut < len(self.blocks):
+            if cut < len(self.blocks) or pools:
                 x = block.all_tokens(x, layout)
+        if pools:
+            self._store(len(self.blocks) + 1, rows, x)
+            self._store(len(self.blocks) + 2, numbers, layout.pad(self.model.final_norm(x)).mean(dim=1))
+            return
         last = self.blocks[-1]
-        at = last.last_token(layout.pad(last.normalize(x)), x[layout.last], layout.ended())
+        at = last.last_token(layout.pad(last.normalize(x)), x[layout.read], layout.ended())
         self._store(len(self.blocks) + 1, numbers, at)
         self._store(len(self.blocks) + 2, numbers, self.model.final_norm(at))
 

@@ -46,6 +46,20 @@ def all_sections(summary: Summary) -> list[Section]:
 
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
-    from headtohead.experiments.sections import doubt, sizes, tuning
+    from headtohead.experiments.sections import (  # they import this
+        doubt,
+        forgetting,
+        messages,
+        quality,
+        sizes,
+        tuning,
+    )
 
-    return (doubt.section, sizes.section, tuning.section)
+    return (
+        doubt.section,
+        sizes.section,
+        tuning.section,
+        quality.section,
+        messages.section,
+        forgetting.section,
+    )
