@@ -124,7 +124,8 @@ def plan(experiment: Experiment) -> Agenda:
     """
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     config = experiment.training.train_config()
-    options = engine_options(experiment.engine)
+    # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
+    options = replace(engine_options(experiment.engine), spread=experiment.tuning.any)
     inputs = find_inputs(experiment)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
@@ -139,8 +140,9 @@ def plan(experiment: Experiment) -> Agenda:
     trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
     environment = describe_environment(options.device)
     directory = _directory(experiment, inputs)
+    aside = _size_runs(experiment, engine, variants, seeds)
     agenda = Agenda(
-        experiment, directory, inputs, engine, environment, runs, Estimate(0), tuning=tuning, trials=trials
+        experiment, directory, inputs, engine, environment, runs, Estimate(0), aside, tuning, trials
     )
     return replace(agenda, estimate=_estimate(agenda))
 
@@ -196,6 +198,30 @@ def _run(engine: Engine, variant: Variant, seed: int, part: Part = WHOLE, trial_
     config = engine.of(part).config
     identity = run_id(variant, seed, config, engine.dataset, engine.pretrained, engine.options, part)
     return Run(variant, seed, identity, None, part, trial_of)
+
+
+def _size_runs(
+    experiment: Experiment, engine: Engine, variants: Sequence[Variant], seeds: Sequence[int]
+) -> tuple[Run, ...]:
+    """The runs on subsets of the training messages, the smallest first.
+
+    Raises:
+        InputError: a subset that is smaller than a batch, or larger than the training split.
+    """
+    batch, rows = engine.config.batch_size, len(engine.dataset.train)
+    for size in experiment.data.train_sizes:
+        if not batch <= size <= rows:
+            raise InputError(
+                f"--train-sizes {size}: must be at least one batch, {batch}, and at most the {rows} messages of the "
+                "training split"
+            )
+    return tuple(
+        _run(engine, variant, seed, Part(train_size=size))
+        for size in experiment.data.train_sizes
+        if size < rows
+        for variant in variants
+        for seed in seeds
+    )
 
 
 def _tuning(experiment: Experiment, variants: Sequence[Variant], engine: Engine) -> Tuning | None:
@@ -399,8 +425,10 @@ def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
         trials += runs
         done += [load_record(run_directory(agenda.directory, run.run_id)) for run in runs]
     seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
-    runs = tuple(_run(engine, variant, seed) for variant in tuning.chosen(done) for seed in seeds)
-    aside = agenda.runs if agenda.experiment.tuning.untuned else ()
+    variants = tuning.chosen(done)
+    runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
+    untuned = agenda.runs if agenda.experiment.tuning.untuned else ()
+    aside = (*untuned, *_size_runs(agenda.experiment, engine, variants, seeds))
     known = {run.run_id for run in runs}
     agenda = replace(
         agenda,

@@ -151,6 +151,13 @@ class DataSettings:
         "N",
         read_count,
     )
+    train_sizes: tuple[int, ...] = flag(
+        (),
+        "--train-sizes",
+        "also train on that many messages, class by class alike: 16,32,64,128,256,all (all is always run)",
+        "LIST",
+        lambda text, name: parse_sizes(text, name),
+    )
     download: bool = flag(True, "--offline", "do not try to download anything", off=True)
 
     def __post_init__(self) -> None:
@@ -516,6 +523,16 @@ def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
             raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
+
+
+def parse_sizes(text: str, name: str) -> tuple[int, ...]:
+    """``"64,16,all"`` -> ``(16, 64)``; ``all`` is what a comparison has anyway."""
+    sizes = [read_count(word.strip(), name) for word in text.split(",") if word.strip().lower() != "all"]
+    for size in sizes:
+        check_count(name, size)
+        if sizes.count(size) > 1:
+            raise InputError(f"{name} {text}: {size} is there twice; name every size once")
+    return tuple(sorted(sizes))
 
 
 def strategy_labels(given: str | Sequence[str] | None, plugins: Sequence[Path] = ()) -> tuple[str, ...]:

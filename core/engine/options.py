@@ -21,6 +21,7 @@ class EngineOptions:
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
+        spread: runs of a small model go one per core, even where they share nothing, so no time is of a run alone.
     """
 
     device: str = "cpu"
@@ -30,6 +31,7 @@ class EngineOptions:
     cache_budget: int | None = None
     compile: bool = False
     together: bool = True
+    spread: bool = False
 
     @property
     def reference(self) -> bool:

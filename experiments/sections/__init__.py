@@ -54,6 +54,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         forgetting,
         messages,
         quality,
+        sizes,
         starting,
         tuning,
     )
@@ -63,6 +64,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         starting.section,
         compared.section,
         doubt.section,
+        sizes.section,
         tuning.section,
         quality.section,
         messages.section,
