@@ -228,7 +228,7 @@ class RunProgress:
             if not self._open:
                 self._title = ""
                 self._estimator.end(self._measured)
-            line = _outcome_line(f"[{self.finished_runs}/{self.total_runs}]", record)
+            line = outcome_line(f"[{self.finished_runs}/{self.total_runs}]", record)
             if not self.console.is_terminal and self.finished_runs < self.total_runs:
                 line.append(f" ({self._time()})")
             self._last_line = time.monotonic()
@@ -252,11 +252,11 @@ class RunProgress:
 
     def _time(self) -> str:
         left = self._estimator.left
-        elapsed = f"{_clock(self._estimator.elapsed)} elapsed"
+        elapsed = f"{clock(self._estimator.elapsed)} elapsed"
         return elapsed if left is None else f"{elapsed}, {about(left)} left"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """75.2 -> "1:15", 5400 -> "1:30:00"."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
@@ -273,7 +273,7 @@ def run_progress(console: Console, works: Sequence[Work], total_runs: int) -> It
         yield progress
 
 
-def _outcome_line(number: str, record: "RunRecord") -> Text:
+def outcome_line(number: str, record: "RunRecord") -> Text:
     from headtohead.experiments.wording import UNKNOWN, short_seconds
 
     line = Text(visible(f"{number} {record.label}, seed {record.seed}: "))

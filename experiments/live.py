@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from headtohead.experiments import console as display
+from headtohead.experiments.cluster_progress import ClusterProgress, cluster_progress
 from headtohead.experiments.progress import work_of
 from headtohead.experiments.spec import FEW_SEEDS, Experiment
 from headtohead.experiments.watch import Watcher
@@ -28,7 +29,7 @@ class Live(Watcher):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars = ExitStack()
-        self._progress: display.RunProgress | None = None
+        self._progress: display.RunProgress | ClusterProgress | None = None
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
@@ -50,13 +51,24 @@ class Live(Watcher):
     def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
         known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
         works = [work_of(agenda.engine, [run.variant for run in group], known) for group in groups]
-        self._progress = self._bars.enter_context(
-            display.run_progress(self.console, works, len(agenda.to_run))
-        )
+        total = sum(map(len, groups))
+        if agenda.experiment.launch.launcher == "local":
+            self._progress = self._bars.enter_context(display.run_progress(self.console, works, total))
+        else:
+            costs = {run.title: work for group, work in zip(groups, works, strict=True) for run in group}
+            self._progress = self._bars.enter_context(cluster_progress(self.console, costs))
 
     def began(self, titles: Sequence[str]) -> None:
-        assert self._progress is not None
+        assert isinstance(self._progress, display.RunProgress)
         self._progress.begin(titles)
+
+    def placed(self, titles: Sequence[str], where: str) -> None:
+        assert isinstance(self._progress, ClusterProgress)
+        self._progress.placed(titles, where)
+
+    def lost(self, titles: Sequence[str], why: str) -> None:
+        assert isinstance(self._progress, ClusterProgress)
+        self._progress.lost(titles, why)
 
     def step(self, progress: "training.Progress") -> None:
         assert self._progress is not None

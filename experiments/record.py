@@ -51,6 +51,7 @@ class RunRecord:
     git_commit: str | None = None  # of the checkout; None where the code was in none
     git_dirty: bool | None = None
     launcher: str | None = None
+    retries: int | None = None  # how often the run was begun in vain, because its worker or node died
     plan: dict[str, Any] = field(default_factory=dict)  # plan["words"]: list of sentences
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -140,10 +141,12 @@ def load_history(directory: Path) -> "pd.DataFrame | None":
     absent = [name for name in HISTORY_COLUMNS if name not in history.columns]
     if absent:
         raise InputError(f"{path} lacks the columns {', '.join(absent)}; {fix}")
+    if not len(history):  # a baseline's, whose columns have no type
+        return None
     words = [name for name in HISTORY_COLUMNS if not pd.api.types.is_numeric_dtype(history[name])]
     if words:
         raise InputError(f"{path}: the column {words[0]} does not hold numbers alone; {fix}")
-    return history if len(history) else None
+    return history
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_run
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
-from headtohead.experiments.launchers.local import LocalLauncher
+from headtohead.experiments.launchers import check_launcher, make_launcher
 from headtohead.experiments.record import (
     RECORD_FILE,
     SCHEMA_VERSION,
@@ -35,7 +35,7 @@ from headtohead.experiments.record import (
     to_json,
 )
 from headtohead.experiments.runs import Run, now, variant_facts
-from headtohead.experiments.spec import PRESET_RATES, EngineSettings, Experiment, check_name, safe_name
+from headtohead.experiments.spec import PRESET_RATES, Experiment, check_name, safe_name
 from headtohead.experiments.statistics import Summary, summarise
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
@@ -50,6 +50,8 @@ class Agenda:
 
     Attributes:
         directory: the experiment's folder.
+        engine: plans, and does the runs where they are done in this process.
+        options: with which the runs are computed, here or elsewhere.
         runs: in the order of the labels, then of the seeds.
         estimate: what the runs that are left will take, roughly.
     """
@@ -58,6 +60,7 @@ class Agenda:
     directory: Path
     inputs: Inputs
     engine: Engine
+    options: EngineOptions
     environment: dict[str, Any]
     runs: tuple[Run, ...]
     estimate: Estimate
@@ -105,8 +108,9 @@ def plan(experiment: Experiment) -> Agenda:
         InputError: as :func:`compare`.
     """
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    check_launcher(experiment.launch)
     config = experiment.training.train_config()
-    options = _engine_options(experiment.engine)
+    options = _engine_options(experiment)
     inputs = find_inputs(experiment)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
@@ -114,17 +118,17 @@ def plan(experiment: Experiment) -> Agenda:
         if isinstance(variant.strategy, Strategy):
             variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
-    engine = Engine(inputs.pretrained, inputs.dataset, config, options)
+    engine = Engine(inputs.pretrained, inputs.dataset, config, _planning_options(experiment, options))
     seeds = choose_seeds(engine, variants, experiment.seeds)
     runs = tuple(
         Run(variant, seed, run_id(variant, seed, config, inputs.dataset, inputs.pretrained, options))
         for variant in variants
         for seed in seeds
     )
-    environment = describe_environment(options.device)
+    environment = describe_environment(engine.options.device)
     directory = _directory(experiment, inputs)
     estimate = estimate_runs(engine, runs)
-    return Agenda(experiment, directory, inputs, engine, environment, runs, estimate)
+    return Agenda(experiment, directory, inputs, engine, options, environment, runs, estimate)
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
@@ -155,10 +159,11 @@ def report_again(results_dir: Path, name: str | None, watch: Watcher | None = No
 # --- before the first run --------------------------------------------------------------------------------------
 
 
-def _engine_options(settings: EngineSettings) -> EngineOptions:
+def _engine_options(experiment: Experiment) -> EngineOptions:
+    settings = experiment.engine
     allowed = REFERENCE if settings.reference else ALL if settings.cache else replace(ALL, cut=0)
     return EngineOptions(
-        device=resolve_device(settings.device),
+        device=_device(experiment),
         precision=settings.precision,
         allowed=allowed,
         cache_dir=settings.cache_dir,
@@ -166,6 +171,22 @@ def _engine_options(settings: EngineSettings) -> EngineOptions:
         compile=settings.compile,
         together=settings.together,
     )
+
+
+def _device(experiment: Experiment) -> str:
+    """The device of the runs; in a cluster it need not be here."""
+    wanted, launch = experiment.engine.device, experiment.launch
+    if launch.launcher == "local":
+        return resolve_device(wanted)
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and launch.gpus_per_run) else "cpu"
+
+
+def _planning_options(experiment: Experiment, options: EngineOptions) -> EngineOptions:
+    """The options of this process's engine: it plans on the CPU what a cluster does on its own devices."""
+    if experiment.launch.launcher == "local":
+        return options
+    precision = "fp32" if options.precision == "tf32" else options.precision
+    return replace(options, device="cpu", precision=precision)
 
 
 def _directory(experiment: Experiment, inputs: Inputs) -> Path:
@@ -279,7 +300,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
         },
         "train_config": asdict(agenda.engine.config),
         "max_length": dataset.max_length,
-        "precision": agenda.engine.options.precision,
+        "precision": agenda.options.precision,
         "environment": agenda.environment,
     }
 
@@ -291,7 +312,8 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     """Do what is left to do; True if the user interrupted it."""
     scratch = agenda.directory / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
-    launcher = LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
+    launch = agenda.experiment.launch
+    launcher = make_launcher(launch, agenda.engine, agenda.options, scratch, _shared_facts(agenda))
     groups = launcher.groups(agenda.to_run)
     watch.launching(agenda, groups)
     try:
@@ -323,9 +345,9 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
         "dataset_sha256": dataset.sha256,
         "train_config": asdict(agenda.engine.config),
         "max_length": dataset.max_length,
-        "precision": agenda.engine.options.precision,
+        "precision": agenda.options.precision,
         "environment": agenda.environment,
-        "launcher": "local",
+        "launcher": agenda.experiment.launch.launcher,
         **git_state(),
     }
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -144,7 +145,7 @@ class Engine:
         self.labels: dict[SplitName, Tensor] = {
             name: getattr(dataset, name).labels.to(self.options.device) for name in SPLITS
         }
-        self._prefix = PrefixCache(
+        self.prefix = PrefixCache(
             self.sequences,
             pretrained.config.n_layers,
             pretrained.config.emb_dim,
@@ -223,7 +224,7 @@ class Engine:
         """A baseline's row; features are the hidden states behind the final norm, where a classifier reads."""
         if baseline.reads == "texts":
             return fit_baseline(baseline, self.dataset, None, 0, seed)
-        stored = self._hidden_states(self.pretrained.config.n_layers + 2, on_progress)
+        stored = self.hidden_states(self.pretrained.config.n_layers + 2, on_progress)
         hidden = stored.hidden.cpu()
         features = {name: hidden[self.sequences.of_row[name]] for name in SPLITS}
         gpt_params = count_parameters(self.pretrained.build().parameters())
@@ -260,7 +261,7 @@ class Engine:
                     model = self._classifier(job)
                     meter.forget_peak()
         plan = verdict.plan
-        stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
+        stored = self.hidden_states(plan.cut, on_progress) if plan.cut else None
         with meter.measure("setup"):
             compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
             sequences = compact.sequences if compact else self.sequences
@@ -380,7 +381,7 @@ class Engine:
         if self.options.reference:
             return REFERENCE
         plan = derive(model, strategy, strategy.low_rank(model), self.allowed, self.config.readout)
-        if plan.cut and (why := self._prefix.why_not(plan.cut)):
+        if plan.cut and (why := self.prefix.why_not(plan.cut)):
             plan = plan.without_prefix(f"nothing is computed once: {why}")
         if plan.cut and not self._is_pretrained(model, plan.cut):
             plan = plan.without_prefix(
@@ -412,7 +413,7 @@ class Engine:
         kind = (trial.plan, frozenset(trained_names(model)))
         if applied.plain and kind in self._agreed:
             return Verdict(trial.plan)
-        stored = self._hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
+        stored = self.hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
         with meter.measure("setup"):
             why = trial.difference(stored)
         if why:
@@ -422,9 +423,18 @@ class Engine:
             return Verdict(trial.plan)
         return Verdict(trial.plan, trial.facts, trial.draws)
 
-    def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
+    def cuts(self, variants: Iterable[Variant]) -> list[int]:
+        """The cuts at which these variants read hidden states; one that cannot be inspected reads none."""
+        found = set()
+        for variant in variants:
+            with suppress(Exception):  # its run will fail with the same error, and be recorded so
+                found.add(self.inspect(variant).cut)
+        return sorted(found - {0})
+
+    def hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
+        """The hidden states at a cut; the pass that is needed for them leaves those of all inspected variants."""
         with self.drawing:  # one pass, whoever asks first
-            return self._prefix.get(
+            return self.prefix.get(
                 cut,
                 sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,

@@ -46,4 +46,6 @@ def all_sections(summary: Summary) -> list[Section]:
 
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each module beside this one."""
-    return ()
+    from headtohead.experiments.sections import retried
+
+    return (retried.section,)
