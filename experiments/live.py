@@ -46,7 +46,8 @@ class Live(Watcher):
             display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
         if not agenda.to_run:
-            self.console.print("Nothing to train: every run of this experiment is finished.")
+            what = "of this shard" if agenda.elsewhere else "of this experiment"
+            self.console.print(f"Nothing to train: every run {what} is finished.")
 
     def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
         known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
@@ -93,8 +94,10 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
     from headtohead.experiments.environment import device_name
 
     dataset, config, pretrained = agenda.inputs.dataset, agenda.engine.config, agenda.inputs.pretrained
-    left, total = len(agenda.to_run), len(agenda.runs)
-    finished = f", {total - left} finished already and not run again" if left < total else ""
+    left, total, others = len(agenda.to_run), len(agenda.runs), len(agenda.elsewhere)
+    kept = sum(run.finished is not None and run.run_id not in agenda.elsewhere for run in agenda.runs)
+    finished = f", {kept} finished already and not run again" if kept else ""
+    finished += f", {others} in other shards" if others else ""
     splits = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,} messages"
     return {
         "model": f"{pretrained.name} ({pretrained.source})",
@@ -137,7 +140,7 @@ def _row(agenda: "Agenda", runs: Sequence["Run"]) -> display.PlanRow:
         label=variant.label,
         trains=variant.strategy.describe(),
         learning_rate=learning_rate(variant.strategy),
-        to_run=sum(each.finished is None for each in runs),
+        to_run=sum(each.finished is None and each.run_id not in agenda.elsewhere for each in runs),
         of=len(runs),
         kept=tuple(each.seed for each in runs if each.finished),
     )

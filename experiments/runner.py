@@ -6,7 +6,7 @@ same command continues where it stopped.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import filelock
 
 from headtohead.core.device import resolve_device
-from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions
+from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, groups
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.core.strategy import Strategy
@@ -26,6 +26,7 @@ from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
 from headtohead.experiments.launchers import check_launcher, make_launcher
+from headtohead.experiments.merge import check_folders, merge_into
 from headtohead.experiments.record import (
     RECORD_FILE,
     SCHEMA_VERSION,
@@ -54,6 +55,7 @@ class Agenda:
         options: with which the runs are computed, here or elsewhere.
         runs: in the order of the labels, then of the seeds.
         estimate: what the runs that are left will take, roughly.
+        elsewhere: ids of the runs that other shards do.
     """
 
     experiment: Experiment
@@ -64,10 +66,11 @@ class Agenda:
     environment: dict[str, Any]
     runs: tuple[Run, ...]
     estimate: Estimate
+    elsewhere: frozenset[str] = frozenset()
 
     @property
     def to_run(self) -> list[Run]:
-        return [each for each in self.runs if each.finished is None]
+        return [each for each in self.runs if each.finished is None and each.run_id not in self.elsewhere]
 
     @property
     def command(self) -> str:
@@ -87,7 +90,7 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     watch = watch or Watcher()
     started = time.perf_counter()
     agenda = plan(experiment)
-    with _only_writer(agenda.directory):
+    with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
         watch.planned(agenda)
         _write_description(agenda)
@@ -127,8 +130,9 @@ def plan(experiment: Experiment) -> Agenda:
     )
     environment = describe_environment(engine.options.device)
     directory = _directory(experiment, inputs)
-    estimate = estimate_runs(engine, runs)
-    return Agenda(experiment, directory, inputs, engine, options, environment, runs, estimate)
+    elsewhere = _other_shards(experiment, engine, runs)
+    estimate = estimate_runs(engine, [run for run in runs if run.run_id not in elsewhere])
+    return Agenda(experiment, directory, inputs, engine, options, environment, runs, estimate, elsewhere)
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
@@ -154,6 +158,26 @@ def report_again(results_dir: Path, name: str | None, watch: Watcher | None = No
     if name not in existing:
         raise InputError(f"--report-only: {results_dir / name} holds no experiment; {listed}")
     return _report(results_dir / name, watch or Watcher(), None)
+
+
+def merge(
+    sources: Sequence[Path], results_dir: Path, name: str | None, watch: Watcher | None = None
+) -> Summary:
+    """Make one experiment of the runs in several folders, and write its report.
+
+    Args:
+        sources: experiments' folders.
+        name: of the experiment they become; None for that of the first.
+
+    Raises:
+        InputError: a folder holds no experiment, or one on another model or other data; nothing is written then.
+    """
+    first, *_ = check_folders(sources)
+    name = first["name"] if name is None else name
+    check_name(name)
+    with _only_writer(results_dir / name, None):
+        merge_into(results_dir / name, sources)
+        return _report(results_dir / name, watch or Watcher(), None)
 
 
 # --- before the first run --------------------------------------------------------------------------------------
@@ -227,8 +251,18 @@ def _without_finished(agenda: Agenda) -> Agenda:
         replace(run, finished=_finished_record(run_directory(agenda.directory, run.run_id)))
         for run in agenda.runs
     )
-    left = [run for run in runs if run.finished is None]
-    return replace(agenda, runs=runs, estimate=estimate_runs(agenda.engine, left))
+    agenda = replace(agenda, runs=runs)
+    return replace(agenda, estimate=estimate_runs(agenda.engine, agenda.to_run))
+
+
+def _other_shards(experiment: Experiment, engine: Engine, runs: Sequence[Run]) -> frozenset[str]:
+    """The runs that other shards do; groups are dealt out whole, whatever of them is finished already."""
+    if experiment.launch.shard is None:
+        return frozenset()
+    part, parts = experiment.launch.shard
+    jobs = {Job(run.variant, run.seed, Path(run.run_id)): run.run_id for run in runs}
+    ours = {jobs[job] for group in groups(engine, list(jobs))[part - 1 :: parts] for job in group}
+    return frozenset(jobs.values()) - ours
 
 
 def _finished_record(directory: Path) -> RunRecord | None:
@@ -240,24 +274,47 @@ def _finished_record(directory: Path) -> RunRecord | None:
 
 
 @contextmanager
-def _only_writer(directory: Path) -> Iterator[None]:
-    """Make the experiment's folder and hold its lock, which the system drops when the process ends in any way."""
+def _only_writer(directory: Path, shard: tuple[int, int] | None) -> Iterator[None]:
+    """Make the experiment's folder and hold its lock, which the system drops when the process ends in any way.
+
+    Shards of one experiment may share the folder; each holds a lock of its own, and nobody else writes beside them.
+    """
+    locks: list[filelock.FileLock] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(directory / LOCK_FILE)
-        lock.acquire(timeout=0)
+        whole = filelock.FileLock(directory / LOCK_FILE)
+        whole.acquire(timeout=0)
+        locks.append(whole)
+        mine = [directory / _of_shard(LOCK_FILE, shard)] if shard else directory.glob(f"{LOCK_FILE}-*")
+        for path in mine:
+            locks.append(filelock.FileLock(path))
+            locks[-1].acquire(timeout=0)
+        if shard:
+            whole.release()
     except filelock.Timeout:
+        _release(locks)
         raise InputError(
             f"another process is running the experiment {directory}; wait for it to end, or choose another --name"
         ) from None
     except OSError as error:
+        _release(locks)
         raise InputError(
             f"{directory} cannot be written ({error.strerror or error}); choose another --results-dir"
         ) from error
     try:
         yield
     finally:
+        _release(locks)
+
+
+def _release(locks: Sequence[filelock.FileLock]) -> None:
+    for lock in locks:
         lock.release()
+
+
+def _of_shard(name: str, shard: tuple[int, int] | None) -> str:
+    """A file's name with the shard's own ending, where there is one."""
+    return name if shard is None else f"{name}-{shard[0]}-of-{shard[1]}"
 
 
 def _write_description(agenda: Agenda) -> None:
@@ -310,14 +367,14 @@ def _description(agenda: Agenda) -> dict[str, Any]:
 
 def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     """Do what is left to do; True if the user interrupted it."""
-    scratch = agenda.directory / SCRATCH
+    scratch = agenda.directory / _of_shard(SCRATCH, agenda.experiment.launch.shard)
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
     launch = agenda.experiment.launch
     launcher = make_launcher(launch, agenda.engine, agenda.options, scratch, _shared_facts(agenda))
-    groups = launcher.groups(agenda.to_run)
-    watch.launching(agenda, groups)
+    to_do = launcher.groups(agenda.to_run)
+    watch.launching(agenda, to_do)
     try:
-        for run, folder in launcher.launch(groups, watch):
+        for run, folder in launcher.launch(to_do, watch):
             watch.finished(_publish(run_directory(agenda.directory, run.run_id), folder))
     except KeyboardInterrupt:
         return True
