@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from headtohead.core.config import CONFIGS, GPTConfig
-from headtohead.core.data import encode_texts
+from headtohead.core.config import CONFIGS, RANDOM_PREFIX, GPTConfig
 from headtohead.core.device import resolve_device
 from headtohead.core.errors import InputError, printable, shown
 from headtohead.core.files import atomic_directory, file_errors, sha256_of
@@ -34,11 +33,14 @@ from headtohead.core.readout import Readout
 from headtohead.core.strategy import Method, Strategy, Variant, freeze, unfreeze
 from headtohead.core.strategy_files import load_file as load_plugin
 from headtohead.core.strategy_files import load_module
+from headtohead.core.tokenizer import GPT2, Tokenizer
+from headtohead.core.tokens import encode_texts
 from headtohead.core.weights import Pretrained, find_pretrained
 
 TENSORS = "classifier.safetensors"
 DESCRIPTION = "classifier.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+FIRST_READABLE = 2  # says "position" instead of "readout", and nothing of a causal mask
 LARGEST_SEED = 2**63 - 2  # one more is drawn with
 TRAIN_AGAIN = "train that run again (--force)"
 
@@ -74,17 +76,19 @@ class ClassifierInfo:
     weights_dir: str | None
     label_names: list[str]
     max_length: int
-    position: str
+    readout: str
     seed: int
     tensors_sha256: str = ""
     untrained_tensors: list[str] | None = None
+    causal: bool = True  # whether a token attends to itself and those before it only
     schema_version: int = SCHEMA_VERSION
     sha256: str = ""
 
-    def own_sha256(self) -> str:
-        """Hex SHA-256 over everything else in it; what ``sha256`` must be."""
-        values = asdict(self) | {"sha256": ""}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+def own_sha256(values: Mapping[str, Any]) -> str:
+    """Hex SHA-256 over everything else in a description; what its ``sha256`` must be."""
+    text = json.dumps({**values, "sha256": ""}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_classifier(
@@ -92,7 +96,7 @@ def describe_classifier(
     pretrained: Pretrained,
     label_names: Sequence[str],
     max_length: int,
-    position: str,
+    readout: str,
     seed: int,
 ) -> ClassifierInfo:
     """The description of a classifier that is about to be saved."""
@@ -110,7 +114,8 @@ def describe_classifier(
         weights_dir=str(pretrained.weights_dir.resolve()) if pretrained.weights_dir else None,
         label_names=list(label_names),
         max_length=max_length,
-        position=position,
+        readout=readout,
+        causal=pretrained.config.causal,
         seed=seed,
     )
 
@@ -120,7 +125,7 @@ def name_plugin(directory: Path, plugin: Path) -> None:
     path = directory / DESCRIPTION
     info = build(ClassifierInfo, read_object(path, TRAIN_AGAIN), str(path), TRAIN_AGAIN)
     info = replace(info, plugin=str(plugin.resolve()))
-    _describe(directory, replace(info, sha256=info.own_sha256()))
+    _describe(directory, replace(info, sha256=own_sha256(asdict(info))))
 
 
 def _describe(folder: Path, info: ClassifierInfo) -> None:
@@ -172,7 +177,7 @@ def save_classifier(
     with atomic_directory(directory) as folder:
         save_file(tensors, folder / TENSORS)
         info = replace(info, tensors_sha256=sha256_of(folder / TENSORS), untrained_tensors=list(extra))
-        info = replace(info, sha256=info.own_sha256())
+        info = replace(info, sha256=own_sha256(asdict(info)))
         _describe(folder, info)
     return info
 
@@ -219,15 +224,20 @@ class Classifier:
     model: GPTModel
     info: ClassifierInfo
     device: str = "cpu"
+    tokenizer: Tokenizer = GPT2
 
     def logits(self, texts: Sequence[str]) -> Tensor:
         """Class logits (N, C) of texts, each padded or truncated to the length used in training."""
-        token_ids, last_position = encode_texts(texts, self.info.max_length)
-        positions = Readout(self.info.position).positions(last_position, self.info.max_length)
+        token_ids, last_position = encode_texts(texts, self.info.max_length, self.tokenizer)
+        positions = Readout(self.info.readout).positions(last_position, self.info.max_length)
+        numbers = torch.arange(len(texts)).split(32)
         with torch.inference_mode():
             parts = [
-                self.model.class_logits(ids.to(self.device), position.to(self.device))
-                for ids, position in zip(token_ids.split(32), positions.split(32), strict=True)
+                self.model.class_logits(
+                    token_ids[rows].to(self.device),
+                    None if positions is None else positions[rows].to(self.device),
+                )
+                for rows in numbers
             ]
         return torch.cat(parts).cpu()
 
@@ -261,7 +271,7 @@ def load_classifier(
         # Any seed will do: whatever depends on it is among the saved tensors.
         model = rebuild(pretrained, strategy, len(info.label_names), seed=info.seed + 1)
         load_tensors(directory, model, info)
-    return Classifier(model.to(device), info, device)
+    return Classifier(model.to(device), info, device, pretrained.tokenizer or GPT2)
 
 
 def read_info(directory: Path) -> ClassifierInfo:
@@ -277,11 +287,14 @@ def read_info(directory: Path) -> ClassifierInfo:
         raise InputError(
             f"{directory} holds no finetuned classifier; give a run's folder such as results/NAME/runs/RUN"
         ) from None
-    if values.get("schema_version") != SCHEMA_VERSION:
+    version, sha256 = values.get("schema_version"), values.get("sha256")
+    if version not in (FIRST_READABLE, SCHEMA_VERSION):
         raise InputError(f"{path} was written by another version of headtohead; {TRAIN_AGAIN}")
-    info = build(ClassifierInfo, values, str(path), TRAIN_AGAIN)
-    if info.sha256 != info.own_sha256():
+    if not isinstance(sha256, str) or sha256 != own_sha256(values):
         raise InputError(f"{path} was changed or damaged after it was written; {TRAIN_AGAIN}")
+    if version == FIRST_READABLE and "position" in values:
+        values["readout"] = values.pop("position")
+    info = build(ClassifierInfo, values, str(path), TRAIN_AGAIN)
     _check_info(info, path)
     return info
 
@@ -302,15 +315,16 @@ def _check_info(info: ClassifierInfo, path: Path) -> None:
             f"{path}: label_names is {shown(info.label_names)}, but must be two or more different names; "
             f"{TRAIN_AGAIN}"
         )
-    Readout(info.position)
+    Readout(info.readout)
 
 
 def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:
     folder = weights_dir or (Path(info.weights_dir) if info.weights_dir else None)
     # A checkpoint of another shape is known by its folder.
-    name = info.model if info.model in CONFIGS or folder is None else None
-    pretrained = find_pretrained(name, folder)
-    if (pretrained.sha256, asdict(pretrained.config)) != (info.model_sha256, info.model_config):
+    known = info.model in CONFIGS or folder is None or info.model.startswith(RANDOM_PREFIX)
+    found = find_pretrained(info.model if known else None, folder)
+    pretrained = replace(found, config=replace(found.config, causal=info.causal))
+    if (pretrained.sha256, pretrained.config) != (info.model_sha256, GPTConfig(**info.model_config)):
         raise InputError(
             f"this classifier was trained on {info.model} weights with hash {info.model_sha256[:12]}, but those found "
             f"have {pretrained.sha256[:12]} or another shape; give the folder of the right ones with --weights-dir"

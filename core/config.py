@@ -3,6 +3,7 @@
 Source of the shapes: Radford et al. (2019), "Language Models are Unsupervised Multitask Learners", table 2.
 """
 
+import re
 from dataclasses import dataclass
 
 VOCABULARY = 50257  # tokens of GPT-2's byte-pair encoding
@@ -21,7 +22,10 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``."""
+    """The shape of one GPT-2 model; ``emb_dim`` must be a multiple of ``n_heads``.
+
+    ``causal``: a token attends to itself and those before it only, as GPT-2 was pretrained; else to all.
+    """
 
     vocab_size: int = VOCABULARY
     context_length: int = 1024
@@ -30,6 +34,7 @@ class GPTConfig:
     n_heads: int = 12
     drop_rate: float = 0.0
     qkv_bias: bool = True
+    causal: bool = True
 
     def __post_init__(self) -> None:
         if self.emb_dim % self.n_heads:
@@ -51,3 +56,6 @@ CONFIGS = {
 DEFAULT_MODEL = "124M"
 DEMO_MODEL = "demo"
 PUBLISHED_SIZES = tuple(name for name in CONFIGS if name != DEMO_MODEL)  # what OpenAI published
+HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+HUB_PREFIX = "hf:"  # before the name of a model on the Hugging Face Hub
+RANDOM_PREFIX = "random:"  # before the name of a model whose shape is taken, and not its values

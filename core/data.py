@@ -1,29 +1,35 @@
 """Labelled messages: found, balanced, split, written as csv files, tokenised and padded as in the book.
 
-The book is "Build a Large Language Model (From Scratch)" by Sebastian Raschka, chapter 6: classes sampled
-down to the smallest, 70 % / 10 % / rest for training, validation and test, every draw with random_state 123.
+The book is "Build a Large Language Model (From Scratch)" by Sebastian Raschka, chapter 6; ``core.messages`` finds
+the rows, ``core.splits`` arranges them, ``core.tokens`` encodes them.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from headtohead.core import sources
-from headtohead.core.config import END_OF_TEXT
+from headtohead.core import messages
 from headtohead.core.errors import InputError
 from headtohead.core.readers import LabelledText, read_labelled_texts
-from headtohead.core.tokenizer import gpt2_encoding
-
-PAD_TOKEN_ID = END_OF_TEXT
-RANDOM_STATE = 123
-TRAIN_FRACTION = 0.7
-VALIDATION_FRACTION = 0.1
-FEWEST_ROWS_PER_CLASS = 10
+from headtohead.core.readers.folder import ALL
+from headtohead.core.splits import (
+    balance_classes,
+    check_every_class_is_trained,
+    class_counts,
+    duplicates,
+    find_label_names,
+    keeps_most,
+    split_rows,
+    to_table,
+    with_validation,
+    without_duplicates,
+)
+from headtohead.core.tokenizer import GPT2, Tokenizer
+from headtohead.core.tokens import OnTokens, Tokens, length_statistics, tokenise_splits
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,32 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How rows became splits, for records and reports.
+
+    Attributes:
+        how: how the files were understood.
+        found, kept: rows of each class before and after balancing and the removal of duplicates.
+        balanced: every class was sampled down to the smallest.
+        stratified: every class has the same share in every split.
+        own_splits: the source brought its splits.
+        duplicates: texts that occur again, from :func:`core.splits.duplicates`.
+        dropped: rows that were removed as duplicates; None where that was not asked for.
+        lengths: split -> tokens of its messages, from :func:`core.tokens.length_statistics`.
+    """
+
+    how: str
+    found: tuple[int, ...]
+    kept: tuple[int, ...]
+    balanced: bool
+    stratified: bool
+    own_splits: bool
+    duplicates: dict[str, int]
+    dropped: int | None
+    lengths: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -63,11 +95,27 @@ class Dataset:
     csv: dict[str, bytes] = field(repr=False)
     is_demo: bool
     test_texts_seen_in_train: int
+    preparation: Preparation | None = None
 
     @property
     def csv_sha256(self) -> dict[str, str]:
         """The hash of each csv file."""
         return {name: hashlib.sha256(content).hexdigest() for name, content in self.csv.items()}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user decides about rows and splits.
+
+    Attributes:
+        balance: sample every class down to the smallest; None for the source's own way, else where that keeps most.
+        stratified: give every class the same share in every split.
+        drop_duplicates: keep every text once.
+    """
+
+    balance: bool | None = None
+    stratified: bool = False
+    drop_duplicates: bool = False
 
 
 def load_dataset(
@@ -77,46 +125,96 @@ def load_dataset(
     max_length: int | None = None,
     label_column: str | None = None,
     text_column: str | None = None,
-    balance: bool = True,
+    balance: bool | None = None,
     download: bool = True,
+    files: Mapping[str, str] | None = None,
+    stratified: bool = False,
+    drop_duplicates: bool = False,
+    tokenizer: Tokenizer | None = None,
+    on_progress: OnTokens | None = None,
 ) -> Dataset:
     """Messages split, written as csv files (:attr:`Dataset.csv`), and tokenised from what these say.
 
     Args:
-        data: None or "sms_spam" for the SMS Spam Collection, "demo" for the demo corpus, or a file.
+        data: None or "sms_spam" for the SMS Spam Collection, "imdb", "demo", "hf:NAME", a file or a folder.
         context_length: the most tokens that the model takes.
         max_length: T; longer messages are truncated. None takes the longest training message.
         label_column, text_column: names in the file's header, needed where they are not the usual ones.
-        balance: sample every class down to the smallest.
-        download: whether the SMS Spam Collection may be fetched where it is not in the cache.
+        balance, stratified, drop_duplicates: see :class:`Choices`.
+        download: whether what is not in the cache may be fetched.
+        files: a file for each split, instead of ``data``.
+        tokenizer: the model's; None for GPT-2's.
+        on_progress: called with the messages tokenised and in all.
 
     Raises:
-        Unavailable: the SMS Spam Collection is needed and can be neither found nor downloaded.
-        InputError: anything wrong with the file or with ``max_length``.
+        Unavailable: the messages can be neither found nor downloaded.
+        InputError: anything wrong with the files or with ``max_length``.
     """
     _check_max_length(max_length, context_length)
-    source = sources.find(data, download=download)
-    rows = read_labelled_texts(source.content, source.file, label_column, text_column, suffix=source.suffix)
-    label_names = find_label_names(rows, source.file)
-    table = to_table(rows, label_names)
-    tables = split_rows(balance_classes(table) if balance else table)
-    _check_every_class_is_trained(tables["train"], label_names, source.file)
+    found = messages.find(data, files, label_column=label_column, text_column=text_column, download=download)
+    label_names = find_label_names(found.rows, found.file)
+    choices = Choices(balance, stratified, drop_duplicates)
+    tables, prepared = prepare(found, label_names, choices)
+    check_every_class_is_trained(tables["train"], label_names, found.file)
     csv = {name: rows.to_csv(index=False, lineterminator="\n").encode() for name, rows in tables.items()}
     written = {name: read_split_csv(content, f"{name}.csv") for name, content in csv.items()}
+    texts = {name: [row.text for row in rows] for name, rows in written.items()}
+    tokens = tokenise_splits(texts, tokenizer or GPT2, on_progress)
     if max_length is None:
-        max_length = longest_message(written["train"], context_length)
-    splits = {name: encode_split(rows, max_length) for name, rows in written.items()}
+        max_length = longest_message(tokens["train"], context_length)
+    splits = {name: encode_split(rows, tokens[name], max_length) for name, rows in written.items()}
+    lengths = {name: length_statistics(each, max_length) for name, each in tokens.items()}
     return Dataset(
-        name=source.name,
-        source=source.description,
+        name=found.name,
+        source=found.description,
         label_names=label_names,
         **splits,
         max_length=max_length,
         sha256=hashlib.sha256(b"".join(csv.values())).hexdigest(),
         csv=csv,
-        is_demo=source.is_demo,
-        test_texts_seen_in_train=count_seen(splits["test"].texts, splits["train"].texts),
+        is_demo=found.is_demo,
+        test_texts_seen_in_train=prepared.duplicates["test_in_train"],
+        preparation=replace(prepared, lengths=lengths),
     )
+
+
+def prepare(
+    found: messages.Messages, label_names: Sequence[str], choices: Choices
+) -> tuple[dict[str, pd.DataFrame], Preparation]:
+    """The tables of the three splits, and how they came about.
+
+    Raises:
+        InputError: a split lost all of its rows.
+    """
+    tables = {name: to_table(rows, label_names) for name, rows in found.splits.items()}
+    counts = class_counts(pd.concat(list(tables.values())), len(label_names))
+    before, own = sum(map(len, tables.values())), ALL not in tables
+    if choices.drop_duplicates:
+        tables = without_duplicates(tables)
+    after = sum(map(len, tables.values()))
+    balance = choices.balance
+    if balance is None:
+        left = class_counts(pd.concat(list(tables.values())), len(label_names))
+        balance = not own and (found.balanced or keeps_most(left))
+    balanced_split = "train" if own else ALL
+    if balance:
+        tables[balanced_split] = balance_classes(tables[balanced_split])
+    if own:
+        tables = with_validation(tables, stratified=choices.stratified)
+    else:
+        tables = split_rows(tables[ALL], stratified=choices.stratified)
+    _check_splits(tables, found.file)
+    kept = class_counts(pd.concat(list(tables.values())), len(label_names))
+    dropped = before - after if choices.drop_duplicates else None
+    return tables, Preparation(
+        found.how, counts, kept, balance, choices.stratified, own, duplicates(tables), dropped, {}
+    )
+
+
+def _check_splits(tables: Mapping[str, pd.DataFrame], file: str) -> None:
+    empty = [name for name, table in tables.items() if not len(table)]
+    if empty:
+        raise InputError(f"{file}: no rows are left for {empty[0]}; give more rows, or keep duplicates")
 
 
 def _check_max_length(max_length: int | None, context_length: int) -> None:
@@ -127,111 +225,31 @@ def _check_max_length(max_length: int | None, context_length: int) -> None:
         )
 
 
-def find_label_names(rows: Sequence[LabelledText], file: str) -> tuple[str, ...]:
-    """The classes in the order of their label numbers: integers by value, anything else by the alphabet.
-
-    Raises:
-        InputError: there is one class only, or one has too few rows to be split.
-    """
-    counts = Counter(row.label for row in rows)
-    if len(counts) == 1:
-        (only,) = counts
-        raise InputError(f"{file} has only one class, {only!r}; at least two are needed to tell them apart")
-    rarest = min(counts, key=lambda name: counts[name])
-    if counts[rarest] < FEWEST_ROWS_PER_CLASS:
-        raise InputError(
-            f"{file}: the class {rarest[:40]!r} (one of {len(counts)}) has too few rows, {counts[rarest]}; "
-            f"at least {FEWEST_ROWS_PER_CLASS} are needed: add rows or leave that class out"
-        )
-    try:
-        return tuple(sorted(counts, key=lambda name: (int(name), name)))
-    except ValueError:
-        return tuple(sorted(counts))
-
-
-def to_table(rows: Sequence[LabelledText], label_names: Sequence[str]) -> pd.DataFrame:
-    """Columns Label (the class's number) and Text, the names that the book gives its csv files."""
-    numbers = {name: number for number, name in enumerate(label_names)}
-    return pd.DataFrame({"Label": [numbers[row.label] for row in rows], "Text": [row.text for row in rows]})
-
-
-def balance_classes(table: pd.DataFrame) -> pd.DataFrame:
-    """Every class sampled down to the smallest; class after class, a class of that size as it stands."""
-    classes = [rows for _, rows in table.groupby("Label", sort=True)]
-    smallest = min(len(rows) for rows in classes)
-    # Sampling all rows of a class would shuffle it, and the book leaves its smallest class in order.
-    sampled = [
-        rows if len(rows) == smallest else rows.sample(smallest, random_state=RANDOM_STATE)
-        for rows in classes
-    ]
-    return pd.concat(sampled)
-
-
-def split_rows(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Shuffle, then cut into training (70 %), validation (10 %) and test rows (the rest)."""
-    shuffled = table.sample(frac=1, random_state=RANDOM_STATE).reset_index(drop=True)
-    train_end = int(len(shuffled) * TRAIN_FRACTION)
-    validation_end = train_end + int(len(shuffled) * VALIDATION_FRACTION)
-    return {
-        "train": shuffled[:train_end],
-        "validation": shuffled[train_end:validation_end],
-        "test": shuffled[validation_end:],
-    }
-
-
-def _check_every_class_is_trained(train: pd.DataFrame, label_names: Sequence[str], file: str) -> None:
-    trained = set(train["Label"])
-    missing = [name for number, name in enumerate(label_names) if number not in trained]
-    if missing:
-        raise InputError(
-            f"{file}: no row of the class {missing[0]!r} came into the training split of {len(train)} rows; "
-            "add rows of that class or balance the classes"
-        )
-
-
 def read_split_csv(content: bytes, file: str) -> list[LabelledText]:
     """The rows of a csv file as :func:`load_dataset` makes them; labels are numbers there."""
     return read_labelled_texts(content, file, "Label", "Text")
 
 
-def longest_message(rows: Sequence[LabelledText], context_length: int) -> int:
+def longest_message(tokens: Tokens, context_length: int) -> int:
     """The longest message in tokens.
 
     Raises:
         InputError: it is longer than the model's context, which only the user may decide to cut off.
     """
-    encoding = gpt2_encoding()
-    longest = max(len(encoding.encode_ordinary(row.text)) for row in rows)
+    longest = int(tokens.lengths.max())
     if longest > context_length:
         raise InputError(
             f"the longest training message has {longest} tokens, the model's context has {context_length}; "
             f"truncate longer messages with --max-length N, N at most {context_length}"
         )
-    return longest
+    return max(longest, 1)
 
 
-def encode_split(rows: Sequence[LabelledText], max_length: int) -> Split:
+def encode_split(rows: Sequence[LabelledText], tokens: Tokens, max_length: int) -> Split:
     """Rows whose labels are numbers, as tensors."""
+    token_ids, last_position = tokens.padded(max_length)
     texts = tuple(row.text for row in rows)
-    token_ids, last_position = encode_texts(texts, max_length)
     return Split(texts, token_ids, last_position, torch.tensor([int(row.label) for row in rows]))
-
-
-def encode_texts(texts: Sequence[str], max_length: int) -> tuple[Tensor, Tensor]:
-    """GPT-2's tokens of each text, truncated or padded to ``max_length`` tokens (T).
-
-    Returns:
-        token_ids (N,T) and last_position (N,), the index of the last token that is no padding (0 where a text
-        has no tokens); both int64.
-    """
-    encoding = gpt2_encoding()
-    token_ids = torch.full((len(texts), max_length), PAD_TOKEN_ID, dtype=torch.int64)
-    last_position = torch.zeros(len(texts), dtype=torch.int64)
-    for row, text in enumerate(texts):
-        tokens = encoding.encode_ordinary(text)[:max_length]
-        token_ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
-        last_position[row] = max(0, len(tokens) - 1)
-    return token_ids, last_position
 
 
 def count_seen(test_texts: Sequence[str], train_texts: Sequence[str]) -> int:

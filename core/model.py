@@ -51,12 +51,13 @@ class FeedForward(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """Causal self-attention with separate query, key and value projections."""
+    """Self-attention, causal unless the config says otherwise, with separate query, key and value projections."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.num_heads = config.n_heads
         self.head_dim = config.emb_dim // config.n_heads
+        self.causal = config.causal
         self.W_query = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
         self.W_key = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
         self.W_value = nn.Linear(config.emb_dim, config.emb_dim, bias=config.qkv_bias)
@@ -72,7 +73,9 @@ class MultiHeadAttention(nn.Module):
         keys = self.split_heads(self.W_key(x))
         values = self.split_heads(self.W_value(x))
         dropout = self.dropout.p if self.training else 0.0
-        context = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True)
+        context = F.scaled_dot_product_attention(
+            queries, keys, values, dropout_p=dropout, is_causal=self.causal
+        )
         mixed: Tensor = self.out_proj(context.transpose(1, 2).flatten(2))  # (B, H, T, D/H) -> (B, T, D)
         return mixed
 
@@ -122,14 +125,18 @@ class GPTModel(nn.Module):
         logits: Tensor = self.out_head(self.final_norm(self.trf_blocks(self.embed(token_ids))))
         return logits
 
-    def class_logits(self, token_ids: Tensor, position: Tensor) -> Tensor:
+    def class_logits(self, token_ids: Tensor, position: Tensor | None) -> Tensor:
         """Logits at one position of each message: token_ids (B, T), position (B,) -> (B, C).
 
-        Row by row the same as ``forward(token_ids)[:, position]``, without the head at the other positions.
+        Row by row the same as ``forward(token_ids)[:, position]``, without the head at the other positions. Without
+        a position the head reads the mean over all positions, which for a linear head gives the mean of the logits.
         """
         hidden = self.final_norm(self.trf_blocks(self.embed(token_ids)))  # (B, T, D)
-        rows = torch.arange(len(position), device=hidden.device)
-        logits: Tensor = self.out_head(hidden[rows, position])  # (B, D) -> (B, C)
+        if position is None:
+            read = hidden.mean(dim=1)
+        else:
+            read = hidden[torch.arange(len(position), device=hidden.device), position]
+        logits: Tensor = self.out_head(read)  # (B, D) -> (B, C)
         return logits
 
 

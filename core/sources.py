@@ -24,6 +24,14 @@ SMS_URLS = (
     "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
 )
+IMDB_NAME = "imdb"
+IMDB_FILE = "aclImdb_v1.tar.gz"
+IMDB_SIZE = 84_125_825  # bytes
+IMDB_SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
+IMDB_URLS = ("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",)
+IMDB_CREDIT = (
+    "Large Movie Review Dataset v1.0 (Maas et al. 2011, https://ai.stanford.edu/~amaas/data/sentiment/)"
+)
 DEMO_NAME = "demo"
 DEMO_FILE = Path(__file__).parent / "demo" / "messages.tsv"
 DEMO_CREDIT = "DEMO messages, written by hand for headtohead (MIT)"
@@ -61,6 +69,31 @@ def find(data: str | None, *, download: bool = True) -> Source:
         if data == DEMO_NAME:
             return Source(DEMO_NAME, str(DEMO_FILE), DEMO_CREDIT, _read(DEMO_FILE), is_demo=True)
         return _local_file(data)
+
+
+def imdb_archive(download: bool) -> Path:
+    """Stanford's archive of the movie reviews in the cache folder, downloaded and verified where it is missing.
+
+    Raises:
+        Unavailable: it is not there and cannot be downloaded.
+    """
+    path = cache_dir() / "data" / IMDB_FILE
+    if path.is_file() and is_imdb(path):
+        return path
+    fix = f"give a local copy with --data {IMDB_FILE}"
+    if not download:
+        raise Unavailable(f"IMDb's reviews are not in {path.parent} and downloads are off; {fix}")
+    try:
+        return download_file(
+            IMDB_URLS, path, description="IMDb's reviews", size=IMDB_SIZE, sha256=IMDB_SHA256
+        )
+    except Unavailable as error:
+        raise Unavailable(f"{error}; {fix}") from error
+
+
+def is_imdb(path: Path) -> bool:
+    """Whether a file is Stanford's archive, byte for byte."""
+    return path.stat().st_size == IMDB_SIZE and sha256_of(path) == IMDB_SHA256
 
 
 def _sms_collection(download: bool) -> Source:
@@ -109,10 +142,13 @@ def _local_file(data: str) -> Source:
 
 
 def _what_is_allowed(data: str) -> str:
-    names = (SMS_NAME, DEMO_NAME)
+    names = (SMS_NAME, IMDB_NAME, DEMO_NAME)
     similar = difflib.get_close_matches(data.lower(), names, n=1)
     hint = f"did you mean {similar[0]}? " if similar else ""
-    return f"{hint}allowed are {', '.join(names)}, or the path of a {', '.join(formats())} or .zip file"
+    return (
+        f"{hint}allowed are {', '.join(names)}, hf:NAME, or the path of a {', '.join(formats())} or .zip file or of a "
+        "folder with one folder of .txt files per class"
+    )
 
 
 def _read(path: Path) -> bytes:

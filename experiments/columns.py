@@ -27,11 +27,12 @@ from headtohead.experiments.wording import (
 if TYPE_CHECKING:
     import pandas as pd
 
-Place = Literal["report.md", "report.html", "terminal", "summary.csv"]
+Place = Literal["report.md", "report.html", "terminal", "summary.csv", "chooser"]
 EVERYWHERE: frozenset[Place] = frozenset(("report.md", "report.html", "terminal", "summary.csv"))
 TABLES: frozenset[Place] = EVERYWHERE - {"summary.csv"}
 REPORTS: frozenset[Place] = TABLES - {"terminal"}
 FILE: frozenset[Place] = frozenset(("summary.csv",))
+MORE: frozenset[Place] = FILE | {"chooser"}  # in the page's table, where the reader asks for it
 NOWHERE: frozenset[Place] = frozenset()
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
@@ -189,6 +190,11 @@ def constant(key: str, name: str, **more: Any) -> Column:
     return Column(key=key, name=name, of=lambda _, row: row.constant(key), **more)
 
 
+def plain(value: float) -> str:
+    """A number as it is, with three significant digits."""
+    return f"{value:.3g}"
+
+
 def _deviation_seconds(spread: Spread) -> str:
     """With no more digits than the mean beside it."""
     assert spread.sd is not None
@@ -199,9 +205,11 @@ def _interval(value: tuple[float, float]) -> str:
     return f"{percent(value[0])}–{percent(value[1])}"
 
 
-def standing(key: str, name: str) -> Column:
-    """The fact ``name`` of how a strategy stands to the best one, for summary.csv."""
-    return Column(key=key, of=lambda _, row: row.standing and getattr(row.standing, name), shown=FILE)
+def standing(key: str, fact: str, **more: Any) -> Column:
+    """The ``fact`` of how a strategy stands to the best one, for summary.csv."""
+    return Column(
+        key=key, of=lambda _, row: row.standing and getattr(row.standing, fact), **{"shown": FILE, **more}
+    )
 
 
 def _stands(verdict: Verdict) -> Callable[[Summary, StrategySummary], bool]:
@@ -260,13 +268,20 @@ COLUMNS: tuple[Column, ...] = (
     ),
     accuracy("train_accuracy", "train acc.", about="the same on the training messages", marks=(UNLEARNED,), rank=4),
     accuracy("validation_accuracy", "valid. acc.", about="the same on the validation messages", rank=5),
-    measured("test_loss", shown=FILE),
-    measured("test_precision", shown=FILE),
-    measured("test_recall", shown=FILE),
+    measured("test_loss", "test loss", written=plain, better="lower", about="mean cross-entropy", shown=MORE),
+    accuracy("test_precision", "precision", shown=MORE),
+    accuracy("test_recall", "recall", shown=MORE),
     accuracy(
         "test_f1", "F1", about="harmonic mean of precision and recall on the test messages", rank=6,
         whose=lambda summary: metrics_of(summary.experiment.description["dataset"]["label_names"]),
     ),
+    measured("test_macro_f1", shown=FILE),
+    measured("test_roc_auc", shown=FILE),
+    measured("test_average_precision", shown=FILE),
+    measured("test_brier", shown=FILE),
+    measured("test_calibration_error", shown=FILE),
+    measured("language_loss_before", shown=FILE),
+    measured("language_loss_after", shown=FILE),
     seconds("train_seconds", "train time", about="wall time of training", rank=3),
     seconds(
         "prefix_seconds", "frozen prefix", about="wall time of computing the frozen blocks once per message",
@@ -277,9 +292,12 @@ COLUMNS: tuple[Column, ...] = (
         rank=11, if_any=True,
     ),
     seconds("eval_seconds", "evaluation", about="wall time of evaluating", rank=10),
-    timed("setup_seconds", shown=FILE),
-    timed("total_seconds", shown=FILE),
-    timed("examples_per_second", shown=FILE),
+    seconds("setup_seconds", "setup", about="wall time before training", shown=MORE),
+    seconds("total_seconds", "total time", about="wall time of a whole run", shown=MORE),
+    timed(
+        "examples_per_second", "examples per second", written=plain, better="higher", about="while training",
+        shown=MORE,
+    ),
     timed(
         "peak_memory_bytes", "peak memory", written=short_bytes, better="lower", deviation_shown=NOWHERE,
         about="highest memory of a run", rank=4,
@@ -295,7 +313,10 @@ COLUMNS: tuple[Column, ...] = (
     Column(key="timed_runs", of=lambda _, row: len(row.timed_runs), shown=FILE),
     Column(key="timed_in_groups", of=lambda _, row: row.timed_in_groups, shown=FILE),
     standing("standing", "verdict"),
-    standing("adjusted_p_against_best", "p_equal"),
+    standing(
+        "adjusted_p_against_best", "p_equal", name="p against the best", written=plain,
+        about="adjusted p-value that it is as accurate as the best one", shown=MORE,
+    ),
     standing("adjusted_p_beyond_margin", "p_beyond_margin"),
     standing("shortfall_limit", "shortfall_limit"),
     Column(key="adjusted_p_not_above_majority", of=lambda _, row: row.p_not_above_majority, shown=FILE),
@@ -316,7 +337,10 @@ def shown_in(place: Place, summary: Summary) -> list[Column]:
         replace(column, name=f"{column.name} {column.whose(summary)}") if column.whose else column
         for column in COLUMNS
         if place in column.shown
-        and (not column.if_any or any(column.of(summary, row) is not None for row in summary.rows))
+        and (
+            not (column.if_any or place == "chooser")
+            or any(column.of(summary, row) is not None for row in summary.rows)
+        )
     ]
 
 

@@ -156,7 +156,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     watch = Live(console)
     if arguments.report_only:
         output = experiment.output
-        runner.report_again(output.results_dir, output.name, watch)
+        runner.report_again(output.results_dir, output.name, watch, experiment.report)
         return EXIT_OK
     if arguments.merge:
         sources = [read_path(text, "--merge") for text in arguments.merge]

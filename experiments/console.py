@@ -273,15 +273,22 @@ def run_progress(console: Console, works: Sequence[Work], total_runs: int) -> It
         yield progress
 
 
+def _kind(record: "RunRecord") -> str:
+    """What stands before the label of a record that is no plain run of the comparison."""
+    return f"trial, {record.train_config.get('epochs')} epochs, " if record.role == "trial" else ""
+
+
 def outcome_line(number: str, record: "RunRecord") -> Text:
     from headtohead.experiments.wording import UNKNOWN, short_seconds
 
-    line = Text(visible(f"{number} {record.label}, seed {record.seed}: "))
+    line = Text(visible(f"{number} {_kind(record)}{record.label}, seed {record.seed}: "))
     if not record.ok:
         return line.append("failed", style="bold red").append(visible(f": {record.error}"))
-    accuracy = UNKNOWN if record.test_accuracy is None else f"{100 * record.test_accuracy:.2f} %"
+    split = "test" if record.role == "run" else "validation"
+    found = record.test_accuracy if record.role == "run" else record.validation_accuracy
+    accuracy = UNKNOWN if found is None else f"{100 * found:.2f} %"
     seconds = UNKNOWN if record.total_seconds is None else short_seconds(record.total_seconds)
-    line.append(f"test accuracy {accuracy}").append(f" in {seconds}", style="dim")
+    line.append(f"{split} accuracy {accuracy}").append(f" in {seconds}", style="dim")
     for warning in record.warnings:
         line.append(visible(f"\n  note: {warning}"), style="yellow")
     return line

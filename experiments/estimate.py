@@ -48,7 +48,7 @@ def choose_seeds(
 
 def estimate_runs(engine: "Engine", runs: Sequence["Run"]) -> Estimate:
     """What these runs will take one after another, a frozen prefix that they share counted once."""
-    return Estimate(_seconds(engine, [work_of(engine, [run.variant], {}) for run in runs]))
+    return Estimate(_seconds(engine, [work_of(engine.of(run.part), [run.variant], {}) for run in runs]))
 
 
 def _seconds(engine: "Engine", works: Sequence[Work], times: int = 1) -> float:

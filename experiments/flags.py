@@ -16,6 +16,7 @@ LONGEST_PATH = 4096
 LARGEST_COUNT = 1_000_000
 LARGEST_SIZE = 2**50  # bytes, a million times what a large machine has
 _META = "flag"
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 Reader = Callable[[str, str], Any]  # (text, the flag's name) -> value, or InputError
 
@@ -31,6 +32,7 @@ class Flag:
         read: text -> value.
         repeated: may be given several times; the field is a tuple.
         off: a switch that turns a field off, such as --no-balance.
+        alias: an older name, which means the same.
     """
 
     name: str
@@ -39,11 +41,21 @@ class Flag:
     read: Reader
     repeated: bool = False
     off: bool = False
+    alias: str | None = None
 
     @property
     def key(self) -> str:
         """The keyword of compare(): "weights_dir"."""
-        return self.name.removeprefix("--").replace("-", "_")
+        return _key(self.name)
+
+    @property
+    def keys(self) -> list[str]:
+        """The same of every name."""
+        return [self.key, *([_key(self.alias)] if self.alias else [])]
+
+
+def _key(name: str) -> str:
+    return name.removeprefix("--").replace("-", "_")
 
 
 def flag(
@@ -55,10 +67,11 @@ def flag(
     *,
     repeated: bool = False,
     off: bool = False,
+    alias: str | None = None,
 ) -> Any:
     """A dataclass field with that default and that flag; without ``metavar`` it is a switch."""
     return field(
-        default=default, metadata={_META: Flag(name, help, metavar, read or read_text, repeated, off)}
+        default=default, metadata={_META: Flag(name, help, metavar, read or read_text, repeated, off, alias)}
     )
 
 
@@ -77,7 +90,7 @@ def add_flags(group: "argparse._ArgumentGroup", section: type) -> None:
             options["action"] = "store_true"
         else:
             options |= {"metavar": each.metavar, "action": "append" if each.repeated else "store"}
-        group.add_argument(each.name, **options)
+        group.add_argument(each.name, *([each.alias] if each.alias else []), **options)
 
 
 def read_section(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,9 +103,10 @@ def read_section(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for name, each in flags_of(section):
-        if each.key not in given:
+        key = next((key for key in reversed(each.keys) if key in given), None)
+        if key is None:
             continue
-        value = given[each.key]
+        value = given[key]
         if each.metavar is None:
             values[name] = (not value) if each.off else bool(value)
         elif each.repeated:
@@ -152,6 +166,51 @@ def read_size(text: str, name: str) -> int:
     if size > LARGEST_SIZE:
         raise InputError(f"{name} {text}: more than any machine has; at most 1000TB")
     return size
+
+
+def read_switch(text: str, name: str) -> bool:
+    """``"on"`` or ``"off"``."""
+    if text not in ("on", "off"):
+        raise InputError(f"{name} {text}: use on or off")
+    return text == "on"
+
+
+def read_duration(text: str, name: str) -> float:
+    """``"10m"`` -> 600.0 seconds; units ms, s, m (or min), h; several add up, as in ``1h30m``."""
+    parts = re.findall(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|min|m|h)", text)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text.replace(" ", "") or not seconds:
+        raise InputError(
+            f"{name} {text}: not a time above 0; write a number and a unit, as in 20ms, 90s, 10m or 1h30m"
+        )
+    return seconds
+
+
+def read_share(text: str, name: str) -> float:
+    """``"0.01"`` or ``"1%"`` -> 0.01."""
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,12})?|\.[0-9]{1,12})(%?)", text)
+    if match is None:
+        raise InputError(f"{name} {text}: not a share; write 0.01 or 1%")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
+def read_amount(text: str, name: str) -> float:
+    """A number that is not negative, in plain digits."""
+    if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", text):
+        raise InputError(f"{name} {text}: not a number from 0, as in {name} 1.50")
+    return float(text)
+
+
+def check_share(name: str, value: object) -> None:
+    """InputError unless ``value`` lies between 0 and 1, both excluded."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InputError(f"{name} {value}: must lie between 0 and 1, as in {name} 0.01 (or 1%)")
+
+
+def check_positive(name: str, value: object) -> None:
+    """InputError unless ``value`` is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InputError(f"{name} {value}: must be a number above 0")
 
 
 def check_count(name: str, value: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from headtohead.core.errors import InputError
-from headtohead.core.json_files import checked
+from headtohead.core.json_files import build, checked
 from headtohead.experiments.record import (
     READABLE,
     RECORD_FILE,
@@ -20,6 +20,7 @@ from headtohead.experiments.record import (
     load_record,
     read_json,
 )
+from headtohead.experiments.report_settings import ReportSettings
 
 EXPERIMENT_FILE = "experiment.json"
 
@@ -62,6 +63,26 @@ class AskedRun(TypedDict):
     seed: int
 
 
+class TunedVariant(TypedDict):
+    """What was tried for one variant, as :meth:`headtohead.experiments.tuning.Tuning.facts` says it."""
+
+    label: str
+    strategy: str
+    tried: int
+    first_epochs: int
+    fields: list[str]
+    default: str | None
+    hyperparameters: dict[str, Any]
+
+
+class TuningFacts(TypedDict):
+    seeds: list[int]
+    epochs: int
+    full: bool
+    trials: list[str]
+    variants: list[TunedVariant]
+
+
 class Description(TypedDict):
     """What experiment.json must hold to be believed; it may hold more."""
 
@@ -71,10 +92,12 @@ class Description(TypedDict):
     seeds: list[int]
     run_ids: list[str]
     runs: NotRequired[dict[str, AskedRun]]
+    tuning: NotRequired[TuningFacts | None]
     model: ModelFacts
     dataset: DatasetFacts
     train_config: dict[str, Any]
     environment: dict[str, Any]
+    asked: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,8 @@ class LoadedExperiment:
         records: one for each variant and seed, those of the latest command first.
         missing: label -> seeds that the latest command asked for and that have no record.
         others: the runs of the folder's other protocols, each a comparison of its own.
+        aside: records that belong to this experiment and not to its comparison: trials, strategies at the defaults
+            from which they were tuned, subsets of the training messages.
     """
 
     directory: Path
@@ -93,6 +118,13 @@ class LoadedExperiment:
     records: tuple[RunRecord, ...]
     missing: dict[str, tuple[int, ...]]
     others: "tuple[LoadedExperiment, ...]" = ()
+    aside: tuple[RunRecord, ...] = ()
+
+    @property
+    def asked(self) -> ReportSettings:
+        """What the report was asked."""
+        place = f"{self.directory / EXPERIMENT_FILE}, asked"
+        return build(ReportSettings, self.description.get("asked", {}), place, "run the experiment again.")
 
     @property
     def demo_parts(self) -> list[str]:
@@ -112,25 +144,40 @@ def read_description(directory: Path) -> dict[str, Any]:
     return description
 
 
-def load_experiment(directory: Path) -> LoadedExperiment:
-    """Everything that a report needs of an experiment's folder.
+def load_experiment(directory: Path, asked: ReportSettings | None = None) -> LoadedExperiment:
+    """Everything that a report needs of an experiment's folder; what is ``asked`` comes before what the folder says.
 
     A run that was done again under the same settings replaces the older one; two settings that share a label are
     told apart by the fields in which they differ.
     """
     description = read_description(directory)
-    asked = description["run_ids"]
+    description["asked"] = description.get("asked", {}) | (asked.given() if asked else {})
+    wanted = description["run_ids"]
     found = [load_record(path.parent) for path in sorted(directory.glob(f"runs/*/{RECORD_FILE}"))]
     found = [record for record in found if _same_inputs(record, description)]
+    aside = [record for record in found if _is_aside(record, description)]
+    found = [record for record in found if record.role == "run" and record not in aside]
     if description.get("only"):
-        found = [record for record in found if record.run_id in set(asked)]
-    found.sort(key=lambda record: _order(record, asked))
+        found = [record for record in found if record.run_id in set(wanted)]
+    found.sort(key=lambda record: _order(record, wanted))
     groups: dict[str, list[RunRecord]] = {_protocol(description): []}
     for record in found:
         groups.setdefault(_protocol(vars(record)), []).append(record)
     first, *rest = groups.values()
     others = tuple(_comparison(directory, description, group, ()) for group in rest)
-    return replace(_comparison(directory, description, first, asked), others=others)
+    return replace(_comparison(directory, description, first, wanted), others=others, aside=tuple(aside))
+
+
+def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:
+    """Whether a record belongs to the latest command beside its comparison."""
+    tuning: TuningFacts | None = description.get("tuning")
+    if tuning is None or record.run_id in description["run_ids"]:
+        return False
+    if record.role == "trial":
+        return record.run_id in tuning["trials"]
+    defaults = [(each["strategy"], each["hyperparameters"]) for each in tuning["variants"] if each["tried"]]
+    untuned = (record.strategy, record.hyperparameters) in defaults
+    return untuned and _protocol(vars(record)) == _protocol(description)
 
 
 def _comparison(

@@ -4,13 +4,12 @@ import ast
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headtohead import strategies
-from headtohead.core.engine import ENGINE_VERSION
+from headtohead.core.engine import ENGINE_VERSION, WHOLE, Part
 from headtohead.experiments.spec import safe_name
 
 if TYPE_CHECKING:
@@ -31,15 +30,16 @@ def run_id(
     dataset: "Dataset",
     pretrained: "Pretrained",
     options: "EngineOptions",
+    part: Part = WHOLE,
 ) -> str:
-    """``lora@r=4-s123-1a2b3c4d``."""
-    identity: Mapping[str, Any] = {
+    """``lora@r=4-s123-1a2b3c4d``; ``part`` is what the run gets of the data and the protocol."""
+    identity: dict[str, Any] = {
         "strategy": variant.name,
         "hyperparameters": asdict(variant.strategy),
         "code": code_hash(variant),
         "engine": ENGINE_VERSION,
         "seed": seed,
-        "train_config": asdict(config),
+        "train_config": config.as_dict(),
         "dataset_sha256": dataset.sha256,
         "max_length": dataset.max_length,  # cuts the messages, and the csv files do not show it
         "weights_sha256": pretrained.sha256,
@@ -47,6 +47,9 @@ def run_id(
         "precision": options.precision,
         "reference": options.reference,
     }
+    everything = asdict(WHOLE)
+    if some := {name: value for name, value in asdict(part).items() if value != everything[name]}:
+        identity["part"] = some
     text = json.dumps(identity, sort_keys=True, default=str)
     return f"{safe_name(variant.label)}-s{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

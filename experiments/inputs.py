@@ -40,7 +40,7 @@ def find_inputs(experiment: Experiment) -> Inputs:
     replaced: dict[str, str] = {}
 
     def model(name: str | None) -> Pretrained:
-        return weights.find_pretrained(name, wanted.weights_dir, download=about.download)
+        return weights.find_pretrained(wanted.as_asked(name), wanted.weights_dir, download=about.download)
 
     wanted, about = experiment.model, experiment.data
     pretrained = _or_demo(model, wanted.name, wanted.name or wanted.weights_dir, replaced, "model")
@@ -54,6 +54,7 @@ def find_inputs(experiment: Experiment) -> Inputs:
             text_column=about.text_column,
             balance=about.balance,
             download=about.download,
+            tokenizer=pretrained.tokenizer,
         )
 
     try:

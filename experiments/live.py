@@ -45,13 +45,17 @@ class Live(Watcher):
         if inputs.demo_parts:
             display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
-        if not agenda.to_run:
+        if not (agenda.to_run or any(run.finished is None for run in agenda.trials)):
             what = "of this shard" if agenda.elsewhere else "of this experiment"
             self.console.print(f"Nothing to train: every run {what} is finished.")
 
     def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
         known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
-        works = [work_of(agenda.engine, [run.variant for run in group], known) for group in groups]
+        works = [
+            work_of(agenda.engine.of(group[0].part), [run.variant for run in group], known)
+            for group in groups
+        ]
+        self._bars.close()  # that of the round before
         total = sum(map(len, groups))
         if agenda.experiment.launch.launcher == "local":
             self._progress = self._bars.enter_context(display.run_progress(self.console, works, total))
@@ -104,13 +108,24 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "data": f"{dataset.name} ({dataset.source})",
         "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
         "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
-        f"{dataset.max_length} tokens, classified at the {config.position.replace('_', ' ')} token",
+        f"{dataset.max_length} tokens, classified at {config.readout.words}"
+        + ("" if config.causal else ", without a causal mask"),
         "device": device_name(agenda.engine.options.device),
         "seeds": _seeds(agenda),
+        **_trials(agenda),
         "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
+
+
+def _trials(agenda: "Agenda") -> dict[str, str]:
+    """What is tried before the runs, if anything is."""
+    if agenda.tuning is None:
+        return {}
+    counts = [f"{each.variant.label} {len(each.tried)}" for each in agenda.tuning.candidates if each.tried]
+    seeds = f"{plural('seed', len(agenda.tuning.seeds))} {', '.join(map(str, agenda.tuning.seeds))}"
+    return {"trials": f"{', '.join(counts) or 'none'} ({seeds}), on validation messages; then the runs"}
 
 
 def _seeds(agenda: "Agenda") -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,16 +16,21 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from matplotlib.transforms import Bbox, blended_transform_factory
+from PIL import Image
 
-from headtohead.experiments.record import load_history, run_directory
-from headtohead.experiments.statistics import StrategySummary, Summary
+from headtohead.experiments.figures import (
+    Bars,
+    Curve,
+    Curves,
+    IntervalRow,
+    Panel,
+    Point,
+    Scatter,
+    figures_of,
+)
+from headtohead.experiments.statistics import Summary
 from headtohead.experiments.tables import continued
 from headtohead.experiments.wording import LEVEL_WORDS, NOT_LEARNED, short_bytes, short_count, short_seconds
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Histories = dict[str, list[pd.DataFrame]]
 
 WIDTH = 5.6  # inches; at DPI pixels each this is twice the width at which the report shows a plot
 DPI = 200
@@ -70,23 +75,26 @@ class Plot:
 
 def draw_all(summary: Summary) -> list[Plot]:
     """Every plot that the experiment has data for, in the report's order."""
-    histories = _histories(summary)
+    figures = figures_of(summary)
     with matplotlib.rc_context(STYLE):
         drawn = [
-            _against_parameters(summary),
-            _forest(summary),
-            _loss(summary, histories),
-            _accuracy(summary, histories),
-            _time(summary),
-            _memory(summary),
+            _against_parameters(summary, figures.scatter),
+            _forest(summary, figures.intervals),
+            _loss(summary, figures.loss),
+            _accuracy(summary, figures.accuracy),
+            _time(summary, figures.time),
+            _memory(summary, figures.memory),
         ]
     return [plot for plot in drawn if plot is not None]
 
 
 def _finish(figure: Figure, name: str, heading: str, caption: str) -> Plot:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
-    return Plot(name, heading, caption, picture.getvalue())
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
+    # 256 colours are all that lines, marks and their soft edges need, at a third of the size.
+    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(small, "png")
+    return Plot(name, heading, caption, small.getvalue())
 
 
 def _title(summary: Summary, text: str) -> str:
@@ -96,10 +104,6 @@ def _title(summary: Summary, text: str) -> str:
 def _looks(summary: Summary, family: str) -> tuple[str, str]:
     """Colour and marker of a family, by its place among the families present."""
     return FAMILY_LOOKS[summary.families.index(family) % len(FAMILY_LOOKS)]
-
-
-def _by_family(summary: Summary, rows: Sequence[StrategySummary]) -> list[StrategySummary]:
-    return sorted(rows, key=lambda row: summary.families.index(row.family))
 
 
 # --- names ----------------------------------------------------------------------------------------------
@@ -135,8 +139,8 @@ def _row_height(labels: Sequence[str]) -> float:
 # --- test accuracy --------------------------------------------------------------------------------------
 
 
-def _against_parameters(summary: Summary) -> Plot | None:
-    rows = [row for row in summary.finished if row.trainable_params is not None]
+def _against_parameters(summary: Summary, scatter: Scatter | None) -> Plot | None:
+    rows = [point for point in scatter.points if scatter.x in point.values] if scatter else []
     if not rows:
         return None
     figure = Figure(figsize=(WIDTH, 4.3 if len(rows) <= MANY else 6.0), layout="constrained")
@@ -147,7 +151,7 @@ def _against_parameters(summary: Summary) -> Plot | None:
         _point_with_interval(axes, summary, row, places[row.label])
     front = [row for label in summary.pareto for row in rows if row.label == label]
     axes.step(
-        [places[row.label] for row in front], [100 * (row.test_accuracy or 0) for row in front],
+        [places[row.label] for row in front], [_percent_of(row) for row in front],
         where="post", color=SOFT, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1, label="Pareto front",
     )  # fmt: skip
     _parameter_axis(axes, rows, places)
@@ -157,10 +161,7 @@ def _against_parameters(summary: Summary) -> Plot | None:
     named = rows if len(rows) <= MANY else [row for row in rows if row.label in summary.pareto]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the labels are placed in pixels: nothing may move from here on
-    labels = [
-        (places[row.label], 100 * (row.test_accuracy or 0), row.label, row.label in summary.pareto)
-        for row in named
-    ]
+    labels = [(places[row.label], _percent_of(row), row.label, row.label in summary.pareto) for row in named]
     _place_labels(axes, labels, places, rows)
     others = (
         ""
@@ -174,18 +175,26 @@ def _against_parameters(summary: Summary) -> Plot | None:
     return _finish(figure, "accuracy_vs_parameters.png", "Accuracy against trained parameters", caption)
 
 
-def _parameter_places(rows: Sequence[StrategySummary]) -> dict[str, float]:
+def _parameters_of(row: Point) -> float:
+    return row.values["trainable_params"]
+
+
+def _percent_of(row: Point) -> float:
+    return 100 * row.values["test_accuracy"]
+
+
+def _parameter_places(rows: Sequence[Point]) -> dict[str, float]:
     """Where each row stands on the logarithmic axis; 0 parameters get a place of their own at the left edge."""
-    trained = [row.trainable_params for row in rows if row.trainable_params]
+    trained = [_parameters_of(row) for row in rows if _parameters_of(row)]
     left = min(trained, default=10) / 8
-    return {row.label: float(row.trainable_params or left) for row in rows}
+    return {row.label: float(_parameters_of(row) or left) for row in rows}
 
 
-def _parameter_axis(axes: Axes, rows: Sequence[StrategySummary], places: dict[str, float]) -> None:
+def _parameter_axis(axes: Axes, rows: Sequence[Point], places: dict[str, float]) -> None:
     axes.set_xscale("log")
-    trained = [place for row in rows if (place := places[row.label]) and row.trainable_params]
+    trained = [place for row in rows if (place := places[row.label]) and _parameters_of(row)]
     low, high = min(trained, default=1.0), max(trained, default=10.0)
-    without = [places[row.label] for row in rows if not row.trainable_params]
+    without = [places[row.label] for row in rows if not _parameters_of(row)]
     ticks = [10.0**power for power in range(ceil(np.log10(low) - 0.35), int(np.log10(high) + 0.35) + 1)]
     ticks = ticks[:: ceil(len(ticks) / 6)] if ticks else [low]
     if without:
@@ -197,13 +206,13 @@ def _parameter_axis(axes: Axes, rows: Sequence[StrategySummary], places: dict[st
     axes.set_xlabel("trained parameters (log scale)")
 
 
-def _point_with_interval(axes: Axes, summary: Summary, row: StrategySummary, place: float) -> None:
+def _point_with_interval(axes: Axes, summary: Summary, row: Point, place: float) -> None:
     colour, marker = _looks(summary, row.family)
     low, high = row.interval or (np.nan, np.nan)
     axes.vlines(place, 100 * low, 100 * high, color=colour, linewidth=1.4, alpha=0.45, zorder=2)
     axes.plot(
         place,
-        100 * (row.test_accuracy or 0),
+        _percent_of(row),
         marker,
         color=colour,
         markersize=7,
@@ -212,12 +221,12 @@ def _point_with_interval(axes: Axes, summary: Summary, row: StrategySummary, pla
     )
 
 
-def _accuracy_limits(axes: Axes, rows: Sequence[StrategySummary]) -> None:
+def _accuracy_limits(axes: Axes, rows: Sequence[Point]) -> None:
     low = min(100 * row.interval[0] for row in rows if row.interval)
     axes.set_ylim(max(-1.0, low - 4), 101.5)
 
 
-def _family_legend(figure: Figure, axes: Axes, summary: Summary, rows: Sequence[StrategySummary]) -> None:
+def _family_legend(figure: Figure, axes: Axes, summary: Summary, rows: Sequence[Point]) -> None:
     """A legend below the axes, outside the data, where colours mean families."""
     families = [family for family in summary.families if any(row.family == family for row in rows)]
     for family in families:
@@ -231,7 +240,7 @@ def _place_labels(
     axes: Axes,
     labels: Sequence[tuple[float, float, str, bool]],
     places: dict[str, float],
-    rows: Sequence[StrategySummary],
+    rows: Sequence[Point],
 ) -> None:
     """Write each (x, y, text, bold) near its point, where it covers no point, interval, front or other label."""
     taken = [_pixel_box(axes, places[row.label], row) for row in rows]
@@ -243,9 +252,9 @@ def _place_labels(
         taken.append(box)
 
 
-def _pixel_box(axes: Axes, place: float, row: StrategySummary) -> Bbox:
+def _pixel_box(axes: Axes, place: float, row: Point) -> Bbox:
     """What a point with its interval covers, in pixels."""
-    low, high = row.interval or (row.test_accuracy or 0, row.test_accuracy or 0)
+    low, high = row.interval or 2 * (row.values["test_accuracy"],)
     (x, bottom), (_, top) = axes.transData.transform([(place, 100 * low), (place, 100 * high)])
     return Bbox.from_extents(x - 4, bottom, x + 4, top)
 
@@ -288,10 +297,10 @@ def _overlap(one: Bbox, other: Bbox) -> float:
     return common.width * common.height if common is not None else 0.0
 
 
-def _forest(summary: Summary) -> Plot | None:
-    if not summary.finished:
+def _forest(summary: Summary, rows: Sequence[IntervalRow]) -> Plot | None:
+    if not rows:
         return None
-    lines = _forest_lines(summary)
+    lines = _forest_lines(summary, rows)
     named = [
         (height, f"{line.label} ✗" if line.learned is False else line.label)
         for height, line in enumerate(lines)
@@ -317,7 +326,7 @@ def _forest(summary: Summary) -> Plot | None:
             )
             continue
         _forest_row(axes, summary, line, height)
-        axes.text(1.02, height, _accuracy_words(line), transform=beside, va="center", fontsize=9.5)
+        axes.text(1.02, height, line.words, transform=beside, va="center", fontsize=9.5)
     _name_rows(axes, [height for height, _ in named], [label for _, label in named])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     if summary.best is not None:
@@ -335,78 +344,67 @@ def _forest(summary: Summary) -> Plot | None:
     return _finish(figure, "test_accuracy.png", "Test accuracy, every strategy", caption)
 
 
-def _forest_lines(summary: Summary) -> list[StrategySummary | str]:
+def _forest_lines(summary: Summary, rows: Sequence[IntervalRow]) -> list[IntervalRow | str]:
     """Rows from the most to the least accurate; with several families a heading before each family's rows."""
-    ranked = sorted(summary.finished, key=lambda row: -(row.test_accuracy or 0))
+    ranked = sorted(rows, key=lambda row: -row.mean)
     if len({row.family for row in ranked}) < 2 or len(ranked) <= 6:
         return list(ranked)
-    lines: list[StrategySummary | str] = []
+    lines: list[IntervalRow | str] = []
     for family in summary.families:
         members = [row for row in ranked if row.family == family]
         lines += [family, *members] if members else []
     return lines
 
 
-def _forest_row(axes: Axes, summary: Summary, row: StrategySummary, height: float) -> None:
+def _forest_row(axes: Axes, summary: Summary, row: IntervalRow, height: float) -> None:
     colour, marker = _looks(summary, row.family)
-    low, high = row.interval or (np.nan, np.nan)
     axes.plot(
-        [100 * low, 100 * high],
+        [100 * row.low, 100 * row.high],
         [height, height],
         color=colour,
         linewidth=1.8,
         alpha=0.55,
         solid_capstyle="butt",
     )
-    filled = row.label in summary.leaders
-    axes.plot(100 * (row.test_accuracy or 0), height, marker, markersize=7, color=colour, markeredgecolor=colour,
-              markerfacecolor=colour if filled else "white", zorder=3)  # fmt: skip
-
-
-def _accuracy_words(row: StrategySummary) -> str:
-    spread = row.spread("test_accuracy")
-    if spread is None:
-        return ""
-    return f"{100 * spread.mean:.1f}" + (f" ± {100 * spread.sd:.1f}" if spread.sd is not None else "")
+    axes.plot(100 * row.mean, height, marker, markersize=7, color=colour, markeredgecolor=colour,
+              markerfacecolor=colour if row.leads else "white", zorder=3)  # fmt: skip
 
 
 # --- curves ---------------------------------------------------------------------------------------------
 
 
-def _loss(summary: Summary, histories: "Histories") -> Plot | None:
+def _loss(summary: Summary, curves: Curves | None) -> Plot | None:
     caption = (
         "Training solid, validation dash-dotted; epochs below, examples seen above."
         " The mean of a few batches, not the whole split."
     )
-    return _curves(summary, histories, "loss.png", "Loss while training", "loss", caption)
+    return _curves(summary, curves, "loss.png", "Loss while training", caption)
 
 
-def _accuracy(summary: Summary, histories: "Histories") -> Plot | None:
+def _accuracy(summary: Summary, curves: Curves | None) -> Plot | None:
     caption = "Training solid, validation dash-dotted, on a few batches after each epoch; the table has the full splits."
-    return _curves(summary, histories, "accuracy.png", "Accuracy while training", "accuracy", caption)
+    return _curves(summary, curves, "accuracy.png", "Accuracy while training", caption)
 
 
-def _curves(
-    summary: Summary, every: "Histories", name: str, heading: str, measure: str, caption: str
-) -> Plot | None:
+def _curves(summary: Summary, curves: Curves | None, name: str, heading: str, caption: str) -> Plot | None:
     """Small multiples, one panel per strategy, sharing both axes, training and validation in each."""
-    histories = {label: found for label, tables in every.items() if (found := _measuring(tables, measure))}
-    if not histories:
+    if curves is None:
         return None
-    columns = 1 if len(histories) == 1 else 2
-    lines = ceil(len(histories) / columns)
+    count = len(curves.panels)
+    columns = 1 if count == 1 else 2
+    lines = ceil(count / columns)
     height = 3.6 if columns == 1 else max(3.4, 1.3 + (1.9 if lines <= 4 else 1.45) * lines)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     figure.suptitle(_title(summary, heading), fontsize=11.5, fontweight="bold", x=0.02, ha="left")
-    for panel, (label, tables) in zip(panels.flat, histories.items(), strict=False):
-        _curve_panel(panel, label, tables, measure)
-    _curve_limits(panels, histories, measure)
-    for panel in panels.flat[len(histories) :]:
-        panel.set_visible(False)
+    for axes, panel in zip(panels.flat, curves.panels, strict=False):
+        _curve_panel(axes, panel, curves.measure)
+    _curve_limits(panels, curves)
+    for axes in panels.flat[count:]:
+        axes.set_visible(False)
     for column in range(columns):
-        _label_edges(panels[:, column], histories, columns, column)
-    unit = "loss" if measure == "loss" else "accuracy (%)"
+        _label_edges(panels[:, column], curves.panels[column::columns])
+    unit = "loss" if curves.measure == "loss" else "accuracy (%)"
     figure.supylabel(unit, fontsize=10.5)
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9.5)
@@ -414,90 +412,59 @@ def _curves(
     return _finish(figure, name, heading, caption + seeds)
 
 
-def _histories(summary: Summary) -> "Histories":
-    """The histories of every strategy's finished runs, by label."""
-    directory = summary.experiment.directory
-    return {
-        row.label: [
-            table
-            for run in row.runs
-            if (table := load_history(run_directory(directory, run.run_id))) is not None
-        ]
-        for row in summary.rows
-    }
-
-
-def _measuring(tables: "list[pd.DataFrame]", measure: str) -> "list[pd.DataFrame]":
-    """Those that measured ``measure`` at least once."""
-    return [table for table in tables if table[f"validation_{measure}"].notna().any()]
-
-
-def _curve_panel(panel: Axes, label: str, tables: "list[pd.DataFrame]", measure: str) -> None:
-    import pandas as pd
-
-    name, size = _name(label)
-    panel.set_title(name, fontsize=min(10, size), fontweight="normal", pad=4)
+def _curve_panel(axes: Axes, panel: Panel, measure: str) -> None:
+    name, size = _name(panel.label)
+    axes.set_title(name, fontsize=min(10, size), fontweight="normal", pad=4)
     scale = 100 if measure == "accuracy" else 1
-    for split, colour, style in (("train", BLUE, "-"), ("validation", VERMILLION, "-.")):
-        curves = [
-            table[["epoch", f"{split}_{measure}"]].dropna().set_axis(["epoch", "value"], axis=1)
-            for table in tables
-        ]
-        if len(curves) > 1:
-            for curve in curves:
-                panel.plot(
-                    curve["epoch"], scale * curve["value"], style, color=colour, linewidth=0.6, alpha=0.45
-                )
-        mean = pd.concat(curves).groupby("epoch", as_index=False).mean()
-        panel.plot(mean["epoch"], scale * mean["value"], style, color=colour, linewidth=1.7,
-                   marker="." if len(mean) <= 6 else None, label="training" if split == "train" else split)  # fmt: skip
+    for curve, colour, style in zip(panel.curves, (BLUE, VERMILLION), ("-", "-."), strict=True):
+        _one_curve(axes, curve, scale, colour, style)
 
 
-def _curve_limits(panels: np.ndarray, histories: "Histories", measure: str) -> None:
+def _one_curve(axes: Axes, curve: Curve, scale: float, colour: str, style: str) -> None:
+    """A thin line for each seed where there are several, and their mean."""
+    if len(curve.seeds) > 1:
+        for series in curve.seeds:
+            epochs, values = np.array(series).reshape(-1, 2).T
+            axes.plot(epochs, scale * values, style, color=colour, linewidth=0.6, alpha=0.45)
+    mean = np.array(curve.over_seeds()).reshape(-1, 4)
+    axes.plot(mean[:, 0], scale * mean[:, 1], style, color=colour, linewidth=1.7, marker="." if len(mean) <= 6 else None,
+              label="training" if curve.split == "train" else curve.split)  # fmt: skip
+
+
+def _curve_limits(panels: np.ndarray, curves: Curves) -> None:
     """One scale for all panels; a curve far above the others leaves the frame, and its panel says how high it goes."""
-    names = [f"train_{measure}", f"validation_{measure}"]
-    last = max(float(table["epoch"].max()) for tables in histories.values() for table in tables)
+    last = max(panel.last_epoch for panel in curves.panels)
     panels[0, 0].set_xlim(0, 1.03 * last)
     panels[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=last >= 2))
-    peaks = {
-        label: max(float(np.nanmax(table[names])) for table in tables) for label, tables in histories.items()
-    }
-    if measure == "accuracy":
+    if curves.measure == "accuracy":
         panels[0, 0].set_ylim(top=101.5)
         return
-    top = min(max(peaks.values()), 3 * float(np.median(list(peaks.values()))))
-    panels[0, 0].set_ylim(0, 1.06 * top)
-    for panel, (_, peak) in zip(panels.flat, peaks.items(), strict=False):
-        if peak > top:
-            panel.text(
+    panels[0, 0].set_ylim(0, 1.06 * curves.top)
+    for axes, panel in zip(panels.flat, curves.panels, strict=False):
+        if panel.peak > curves.top:
+            axes.text(
                 0.97,
                 0.95,
-                f"peak {peak:.3g} ↑",
-                transform=panel.transAxes,
+                f"peak {panel.peak:.3g} ↑",
+                transform=axes.transAxes,
                 ha="right",
                 va="top",
                 fontsize=8.5,
             )
 
 
-def _label_edges(column: np.ndarray, histories: "Histories", columns: int, index: int) -> None:
+def _label_edges(column: np.ndarray, panels: Sequence[Panel]) -> None:
     """Epochs under the lowest panel of a column, examples seen above the first (above each, where they differ)."""
-    tables = list(histories.values())[index::columns]
-    column[len(tables) - 1].set_xlabel("epochs", fontsize=9.5)
-    column[len(tables) - 1].tick_params(labelbottom=True)
-    per_epoch = [_examples_per_epoch(each[0]) for each in tables]
+    column[len(panels) - 1].set_xlabel("epochs", fontsize=9.5)
+    column[len(panels) - 1].tick_params(labelbottom=True)
+    per_epoch = [panel.examples_per_epoch for panel in panels]
     differ = len({round(each) for each in per_epoch}) > 1
-    for panel, ratio in list(zip(column, per_epoch, strict=False))[: None if differ else 1]:
-        above = panel.secondary_xaxis("top", functions=_conversions(ratio))
+    for axes, ratio in list(zip(column, per_epoch, strict=False))[: None if differ else 1]:
+        above = axes.secondary_xaxis("top", functions=_conversions(ratio))
         above.set_xlabel("examples seen", fontsize=9.5, color=SOFT)
         above.tick_params(labelsize=8.5)
         above.xaxis.set_major_locator(MaxNLocator(4))
         above.xaxis.set_major_formatter(lambda value, _: short_count(value))
-
-
-def _examples_per_epoch(table: "pd.DataFrame") -> float:
-    last = table.iloc[-1]
-    return float(last["examples_seen"]) / float(last["epoch"])
 
 
 def _conversions(
@@ -509,44 +476,38 @@ def _conversions(
 # --- cost -----------------------------------------------------------------------------------------------
 
 
-def _time(summary: Summary) -> Plot | None:
-    parts = (
-        ("train_seconds", "training", BLUE),
-        ("prefix_seconds", "frozen prefix", ORANGE),
-        ("eval_seconds", "evaluation", FAINT),
-    )
+def _time(summary: Summary, bars: Bars | None) -> Plot | None:
     caption = "Wall time of one run (mean over seeds) on this machine; hatched: several seeds timed together."
-    return _bars(summary, "train_time.png", "Time per run", parts, short_seconds, caption)
+    colours = (BLUE, ORANGE, FAINT)
+    return _bars(summary, bars, "train_time.png", "Time per run", colours, short_seconds, caption)
 
 
-def _memory(summary: Summary) -> Plot | None:
-    parts = (("peak_memory_bytes", "peak memory", GREEN),)
+def _memory(summary: Summary, bars: Bars | None) -> Plot | None:
     caption = "Highest memory of one run (mean over seeds); hatched: several seeds trained together."
-    return _bars(summary, "peak_memory.png", "Peak memory per run", parts, short_bytes, caption)
+    return _bars(summary, bars, "peak_memory.png", "Peak memory per run", (GREEN,), short_bytes, caption)
 
 
 def _bars(
     summary: Summary,
+    bars: Bars | None,
     name: str,
     heading: str,
-    parts: Sequence[tuple[str, str, str]],
+    colours: Sequence[str],
     written: Callable[[float], str],
     caption: str,
 ) -> Plot | None:
     """Stacked horizontal bars, one per strategy, in the order asked for, with the total at the end of each."""
-    rows = _by_family(summary, [row for row in summary.finished if row.timing(parts[0][0])])
-    if not rows:
+    if bars is None:
         return None
-    figure = Figure(
-        figsize=(WIDTH, 1.35 + _row_height([row.label for row in rows]) * len(rows)), layout="constrained"
-    )
+    labels = [row.label for row in bars.rows]
+    figure = Figure(figsize=(WIDTH, 1.35 + _row_height(labels) * len(labels)), layout="constrained")
     axes = figure.subplots()
     axes.set_title(_title(summary, heading))
-    ends = np.zeros(len(rows))
-    heights = np.arange(len(rows))
-    hatches = ["////" if row.timed_in_groups else "" for row in rows]
-    for field, label, colour in parts:
-        lengths = np.array([spread.mean if (spread := row.timing(field)) else 0.0 for row in rows])
+    ends = np.zeros(len(labels))
+    heights = np.arange(len(labels))
+    hatches = ["////" if row.together else "" for row in bars.rows]
+    for part, (label, colour) in enumerate(zip(bars.parts.values(), colours, strict=True)):
+        lengths = np.array([row.parts[part] for row in bars.rows])
         if lengths.any():
             axes.barh(
                 heights,
@@ -562,25 +523,28 @@ def _bars(
         ends += lengths
     for height, end in zip(heights, ends, strict=True):
         axes.text(float(end), float(height), f" {written(end)}", va="center", fontsize=9.5)
-    _name_rows(axes, heights.tolist(), [row.label for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, 1.2 * ends.max())
-    unit, size = _unit(parts[0][0], ends.max())
-    axes.xaxis.set_major_locator(
-        MultipleLocator(size * float(MaxNLocator(5).tick_values(0, ends.max() / size)[1]))
-    )
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / size:g}")
-    if len(parts) > 1:
+    _name_rows(axes, heights.tolist(), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    note = f"Not shown, no finished run: {', '.join(bars.left_out)}." if bars.left_out else ""
+    _cost_axis(axes, bars.kind, ends.max(), note)
+    if len(bars.parts) > 1:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-    unfinished = [row.label for row in summary.rows if row not in rows and (row.failed or row.missing_seeds)]
-    note = f"Not shown, no finished run: {', '.join(unfinished)}." if unfinished else ""
-    axes.set_xlabel("\n".join([unit, *wrap(note, 60)]))
     return _finish(figure, name, heading, f"{caption} {note}".strip())
 
 
-def _unit(field: str, largest: float) -> tuple[str, float]:
+def _cost_axis(axes: Axes, kind: str, longest: float, note: str) -> None:
+    """The axis below the bars in a unit that fits, and ``note`` under its name."""
+    axes.set_xlim(0, 1.2 * longest)
+    unit, size = _unit(kind, longest)
+    step = float(MaxNLocator(5).tick_values(0, longest / size)[1])
+    axes.xaxis.set_major_locator(MultipleLocator(size * step))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / size:g}")
+    axes.set_xlabel("\n".join([unit, *wrap(note, 60)]))
+
+
+def _unit(kind: str, largest: float) -> tuple[str, float]:
     """The unit of an axis that reaches ``largest`` seconds or bytes, and how many of those one unit is."""
-    sizes = {"s": 1, "min": 60, "h": 3600} if field.endswith("seconds") else {"MiB": 2**20, "GiB": 2**30}
+    sizes = {"s": 1, "min": 60, "h": 3600} if kind == "seconds" else {"MiB": 2**20, "GiB": 2**30}
     names = {"s": "seconds", "min": "minutes", "h": "hours"}
     unit = [name for name, size in sizes.items() if largest >= 2 * size or size == min(sizes.values())][-1]
     return names.get(unit, unit), float(sizes[unit])

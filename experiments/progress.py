@@ -69,7 +69,8 @@ def work_of(engine: "Engine", group: Sequence["Variant"], known: Mapping[str, fl
     behind = max(0, stages - seen.cut - (2 if seen.restructured else 0)) / stages
     rows = len(dataset.train) + len(dataset.validation) + len(dataset.test)
     share = (seen.trainable_params or 0) / max(seen.total_params or 0, 1)
-    trained = len(dataset.train) * config.epochs if seen.trainable_params else 0
+    seen_once = engine.part.train_size or len(dataset.train)
+    trained = seen_once * config.epochs if seen.trainable_params else 0
     training, evaluation = training_passes(trained, behind, share), behind * rows
     # Runs side by side share the cores; heads are one small problem, however many there are.
     at_once = 1.0 if seen.only_head else max(1.0, len(group) / (os.cpu_count() or 1))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,11 +14,13 @@ from headtohead.core.json_files import build, read_object
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)  # version 1 lacks what is None by default here
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)  # earlier versions lack what has a default here
+FALL = 0.1  # of the training loss: less is within what the few batches that measure it differ by
 RECORD_FILE = "record.json"
 HISTORY_FILE = "history.csv"
 TRACEBACK_FILE = "traceback.txt"
+_NUMBERS = re.compile(r"\[\n\s+[-0-9][^\[\]{}\"]*\]")
 HISTORY_COLUMNS = (
     "step", "epoch", "examples_seen", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy",
 )  # fmt: skip
@@ -36,17 +39,23 @@ class RunRecord:
     label: str
     seed: int
     status: Literal["ok", "failed"]
+    role: Literal["run", "trial"] = "run"  # a trial chooses hyperparameters and never meets the test messages
+    trial_of: str | None = None  # the label for which a trial chooses
+    train_size: int | None = None  # training messages of a class-balanced subset; None for all
     schema_version: int = SCHEMA_VERSION
     family: str = ""
     description: str = ""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     model_sha256: str | None = None
+    weights_source: str | None = None  # one sentence: from where the weights came
     dataset: str | None = None
     dataset_sha256: str | None = None
     train_config: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None  # tokens of a message, padding included
     precision: str | None = None
+    readout: str | None = None  # what the class is read from: last, last_real, first, mean
+    causal: bool | None = None  # whether a token attends to itself and those before it only
     code_hash: str | None = None  # of the strategy's file and the helpers that it imports
     git_commit: str | None = None  # of the checkout; None where the code was in none
     git_dirty: bool | None = None
@@ -61,6 +70,9 @@ class RunRecord:
     trainable_percent: float | None = None  # 0..100
     classifier_bytes: int | None = None
 
+    first_train_loss: float | None = None  # the first that was measured, on the protocol's few batches
+    train_loss: float | None = None
+    validation_loss: float | None = None
     train_accuracy: float | None = None
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
@@ -70,6 +82,20 @@ class RunRecord:
     test_f1: float | None = None
     test_confusion: list[list[int]] | None = None  # rows: true class, columns: predicted class
     test_predictions: list[int] | None = None  # in the order of data/test.csv
+    test_class_precision: list[float | None] | None = None  # by class; None for one that was never predicted
+    test_class_recall: list[float | None] | None = None
+    test_class_f1: list[float | None] | None = None
+    test_macro_f1: float | None = None
+    test_roc_auc: float | None = None  # of class 1, or the mean over more than two classes
+    test_average_precision: float | None = None
+    test_brier: float | None = None
+    test_calibration_error: float | None = None
+    # Class probabilities of each message in the order of data/*.csv, rounded (metrics.DECIMALS). They stand here and
+    # not in a file of their own, so that results.json alone allows every figure to be computed again.
+    test_probabilities: list[list[float]] | None = None
+    validation_probabilities: list[list[float]] | None = None
+    language_loss_before: float | None = None  # nats per token of a plain text, with the pretrained head
+    language_loss_after: float | None = None
 
     epochs: int | None = None
     steps: int | None = None
@@ -92,6 +118,13 @@ class RunRecord:
     @property
     def ok(self) -> bool:
         return self.status == "ok"
+
+    @property
+    def loss_fell(self) -> bool | None:
+        """Whether training took at least FALL of the training loss away; None where that is not known."""
+        if self.train_loss is None or self.first_train_loss is None:
+            return None
+        return self.train_loss < (1 - FALL) * self.first_train_loss
 
 
 def save_record(directory: Path, record: RunRecord) -> Path:
@@ -141,7 +174,7 @@ def load_history(directory: Path) -> "pd.DataFrame | None":
     absent = [name for name in HISTORY_COLUMNS if name not in history.columns]
     if absent:
         raise InputError(f"{path} lacks the columns {', '.join(absent)}; {fix}")
-    if not len(history):  # a baseline's, whose columns have no type
+    if history.empty:  # a baseline's
         return None
     words = [name for name in HISTORY_COLUMNS if not pd.api.types.is_numeric_dtype(history[name])]
     if words:
@@ -159,7 +192,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def to_json(content: Any) -> str:
     """``content`` as indented JSON text that ends in a newline, with null for every number that is not finite."""
-    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    # Lists of numbers on one line: thousands of predictions would be thousands of lines. No line ends inside a text.
+    return (
+        _NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+        + "\n"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,10 +15,18 @@ from markupsafe import Markup, escape
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.experiments import wording
 from headtohead.experiments.columns import Cell, Column, Place, legend, shown_in, summary_frame
+from headtohead.experiments.figures import Figures, figures_of
+from headtohead.experiments.inference import LEVEL
+from headtohead.experiments.page.contents import page_contents
 from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
 from headtohead.experiments.record import to_json
 from headtohead.experiments.sections import Section, all_sections
 from headtohead.experiments.statistics import StrategySummary, Summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMULA = re.compile(r"[=+\-@\t\r]")  # how a text begins that a spreadsheet computes
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,13 @@ def write_report(summary: Summary) -> dict[str, Path]:
     pictures = [*plots, *(plot for section in sections for plot in section.plots)]
     for stale in set(PLOT_FILES) - {plot.name for plot in plots}:
         (directory / "plots" / stale).unlink(missing_ok=True)
+    figures = figures_of(summary)
+    every = (*summary.experiment.records, *summary.experiment.aside)
     texts = {
-        "summary.csv": summary_frame(summary).to_csv(index=False),
-        "results.json": to_json([asdict(record) for record in summary.experiment.records]),
-        "report.md": render(summary, plots, sections, "report.md"),
-        "report.html": render(summary, plots, sections, "report.html"),
+        "summary.csv": harmless(summary_frame(summary)).to_csv(index=False),
+        "results.json": to_json([asdict(record) for record in every]),
+        "report.md": render(summary, plots, sections, figures, "report.md"),
+        "report.html": render(summary, plots, sections, figures, "report.html"),
     }
     for plot in pictures:
         write_bytes_atomic(directory / "plots" / plot.name, plot.png)
@@ -88,7 +98,9 @@ def write_report(summary: Summary) -> dict[str, Path]:
     return {name: directory / name for name in [*texts, *(f"plots/{plot.name}" for plot in pictures)]}
 
 
-def render(summary: Summary, plots: list[Plot], sections: list[Section], place: Place) -> str:
+def render(
+    summary: Summary, plots: list[Plot], sections: list[Section], figures: Figures, place: Place
+) -> str:
     """The report as text; everything that comes from a record is escaped for HTML or for Markdown."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -103,12 +115,13 @@ def render(summary: Summary, plots: list[Plot], sections: list[Section], place: 
         "breakable": _breakable,
         "base64": _base64,
     }
-    return environment.get_template(f"{place}.j2").render(
-        _contents(summary, plots, place) | {"sections": sections}
-    )
+    contents = _contents(summary, plots, figures, place) | {"sections": sections}
+    if place == "report.html":
+        contents |= page_contents(summary, figures, contents)
+    return environment.get_template(f"{place}.j2").render(contents)
 
 
-def _contents(summary: Summary, plots: list[Plot], place: Place) -> dict[str, Any]:
+def _contents(summary: Summary, plots: list[Plot], figures: Figures, place: Place) -> dict[str, Any]:
     about = summary.experiment.description
     table = _table(summary, place)
     lines = [line for _, members in table["groups"] for line in members]
@@ -126,6 +139,13 @@ def _contents(summary: Summary, plots: list[Plot], place: Place) -> dict[str, An
         "classes": about["dataset"]["label_names"],
         "several_seeds": summary.several_seeds,
         "plots": plots,
+        "matrix": figures.matrix,
+        "cells": figures.matrix.cells() if figures.matrix else {},
+        "level": 1 - LEVEL,
+        "p_words": wording.p_words,
+        "points": wording.points,
+        "pairs_legend": wording.PAIRS,
+        "citation": wording.CITATION,
         "facts": _facts(about),
     }
 
@@ -136,11 +156,13 @@ def _contents(summary: Summary, plots: list[Plot], place: Place) -> dict[str, An
 def _table(summary: Summary, place: Place) -> dict[str, Any]:
     """One protocol's comparison: what it says, and its table."""
     columns = shown_in(place, summary)
+    chooser = shown_in("chooser", summary) if place == "report.html" else []
     return {
         "title": wording.protocol_title(summary),
         "answer": wording.answer(summary),
         "columns": columns,
-        "groups": _lines(summary, place, columns),
+        "chooser": chooser,
+        "groups": _lines(summary, place, [*columns, *chooser]),
         "show_families": len(summary.families) > 1,
         "legend": _legend(summary, columns),
     }
@@ -222,6 +244,14 @@ def fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text.rstrip()}\n{fence}"
+
+
+def harmless(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """``frame`` with no text that a spreadsheet would take for a formula: an apostrophe stands before such a one.
+
+    Source: OWASP, CSV Injection.
+    """
+    return frame.map(lambda value: f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value)
 
 
 def _base64(data: bytes) -> str:

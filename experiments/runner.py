@@ -15,10 +15,10 @@ from typing import Any
 import filelock
 
 from headtohead.core.device import resolve_device
-from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, groups
+from headtohead.core.engine import ALL, REFERENCE, WHOLE, Engine, EngineOptions, Job, Part, groups
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
-from headtohead.core.strategy import Strategy
+from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
@@ -35,9 +35,17 @@ from headtohead.experiments.record import (
     run_directory,
     to_json,
 )
+from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
-from headtohead.experiments.spec import PRESET_RATES, Experiment, check_name, safe_name
+from headtohead.experiments.spec import (
+    PRESET_RATES,
+    TUNE_SEED,
+    Experiment,
+    check_name,
+    safe_name,
+)
 from headtohead.experiments.statistics import Summary, summarise
+from headtohead.experiments.tuning import Candidates, Tuning, candidates
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
 
@@ -52,9 +60,11 @@ class Agenda:
     Attributes:
         directory: the experiment's folder.
         engine: plans, and does the runs where they are done in this process.
-        options: with which the runs are computed, here or elsewhere.
-        runs: in the order of the labels, then of the seeds.
-        estimate: what the runs that are left will take, roughly.
+        runs: in the order of the labels, then of the seeds; before the trials of a tuning, at the defaults.
+        aside: more runs, for other parts of the report than the comparison.
+        estimate: what the runs that are left will take, roughly, the trials included.
+        tuning: what is tried first, where something is.
+        trials: the runs of the tuning that are known so far.
         elsewhere: ids of the runs that other shards do.
     """
 
@@ -62,15 +72,25 @@ class Agenda:
     directory: Path
     inputs: Inputs
     engine: Engine
-    options: EngineOptions
     environment: dict[str, Any]
     runs: tuple[Run, ...]
     estimate: Estimate
+    aside: tuple[Run, ...] = ()
+    tuning: Tuning | None = None
+    trials: tuple[Run, ...] = ()
     elsewhere: frozenset[str] = frozenset()
 
     @property
+    def options(self) -> EngineOptions:
+        """With which the runs are computed, here or elsewhere."""
+        return self.engine.options.stands_for or self.engine.options
+
+    @property
     def to_run(self) -> list[Run]:
-        return [each for each in self.runs if each.finished is None and each.run_id not in self.elsewhere]
+        return [each for each in (*self.runs, *self.aside) if self._is_ours(each)]
+
+    def _is_ours(self, run: Run) -> bool:
+        return run.finished is None and run.run_id not in self.elsewhere
 
     @property
     def command(self) -> str:
@@ -94,7 +114,8 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
         agenda = _without_finished(agenda)
         watch.planned(agenda)
         _write_description(agenda)
-        interrupted = _do_runs(agenda, watch)
+        agenda, interrupted = _tune(agenda, watch)
+        interrupted = interrupted or _do_runs(agenda, watch)
         summary = _report(agenda.directory, watch, time.perf_counter() - started)
     if interrupted:
         asked = {run.run_id for run in agenda.runs}
@@ -123,27 +144,31 @@ def plan(experiment: Experiment) -> Agenda:
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
     engine = Engine(inputs.pretrained, inputs.dataset, config, _planning_options(experiment, options))
     seeds = choose_seeds(engine, variants, experiment.seeds)
-    runs = tuple(
-        Run(variant, seed, run_id(variant, seed, config, inputs.dataset, inputs.pretrained, options))
-        for variant in variants
-        for seed in seeds
-    )
+    tuning = _tuning(experiment, variants, engine)
+    runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
+    trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
     environment = describe_environment(engine.options.device)
     directory = _directory(experiment, inputs)
-    elsewhere = _other_shards(experiment, engine, runs)
-    estimate = estimate_runs(engine, [run for run in runs if run.run_id not in elsewhere])
-    return Agenda(experiment, directory, inputs, engine, options, environment, runs, estimate, elsewhere)
+    agenda = Agenda(
+        experiment, directory, inputs, engine, environment, runs, Estimate(0), tuning=tuning, trials=trials
+    )
+    agenda = replace(agenda, elsewhere=_other_shards(agenda))
+    return replace(agenda, estimate=_estimate(agenda))
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
-    """The learning rates of the preset as settings of the strategies that are compared; a user's own come later."""
+    """The learning rates of the preset as settings of the strategies that are compared; a user's own replace them."""
     preset = experiment.preset or ("demo" if inputs.pretrained.is_demo else "book")
     names = {label.partition("@")[0] for label in experiment.strategies}
-    return [f"{name}.learning_rate={rate}" for name, rate in PRESET_RATES[preset].items() if name in names]
+    own = {setting.partition("=")[0].strip() for setting in experiment.settings}
+    rates = {f"{name}.learning_rate": rate for name, rate in PRESET_RATES[preset].items() if name in names}
+    return [f"{place}={rate}" for place, rate in rates.items() if place not in own]
 
 
-def report_again(results_dir: Path, name: str | None, watch: Watcher | None = None) -> Summary:
-    """Write the report of an experiment that was run before.
+def report_again(
+    results_dir: Path, name: str | None, watch: Watcher | None = None, asked: ReportSettings | None = None
+) -> Summary:
+    """Write the report of an experiment that was run before; what is ``asked`` now comes before what was asked then.
 
     Raises:
         InputError: there is no such experiment, or ``name`` is None and there is not exactly one.
@@ -157,7 +182,7 @@ def report_again(results_dir: Path, name: str | None, watch: Watcher | None = No
     check_name(name)
     if name not in existing:
         raise InputError(f"--report-only: {results_dir / name} holds no experiment; {listed}")
-    return _report(results_dir / name, watch or Watcher(), None)
+    return _report(results_dir / name, watch or Watcher(), None, asked)
 
 
 def merge(
@@ -210,7 +235,49 @@ def _planning_options(experiment: Experiment, options: EngineOptions) -> EngineO
     if experiment.launch.launcher == "local":
         return options
     precision = "fp32" if options.precision == "tf32" else options.precision
-    return replace(options, device="cpu", precision=precision)
+    return replace(options, stands_for=options, device="cpu", precision=precision)
+
+
+def _run(engine: Engine, variant: Variant, seed: int, part: Part = WHOLE, trial_of: str | None = None) -> Run:
+    """A run with its identity."""
+    config, options = engine.of(part).config, engine.options.stands_for or engine.options
+    identity = run_id(variant, seed, config, engine.dataset, engine.pretrained, options, part)
+    return Run(variant, seed, identity, None, part, trial_of)
+
+
+def _tuning(experiment: Experiment, variants: Sequence[Variant], engine: Engine) -> Tuning | None:
+    """What is to be tried; None where nothing is."""
+    wanted = experiment.tuning
+    if not wanted.any:
+        return None
+    found = candidates(variants, wanted.tune, wanted.sweeps, engine.pretrained.config)
+    seeds = wanted.tune_seeds or (TUNE_SEED,)
+    return Tuning(tuple(found), seeds, engine.config.epochs, wanted.tune_full)
+
+
+def _trial_runs(
+    engine: Engine, tuning: Tuning, wanted: Sequence[tuple[Candidates, Variant, int]]
+) -> tuple[Run, ...]:
+    """The runs of one round of trials."""
+    return tuple(
+        _run(engine, variant, seed, Part(epochs=epochs, test=False), each.variant.label)
+        for each, variant, epochs in wanted
+        for seed in tuning.seeds
+    )
+
+
+def _estimate(agenda: Agenda) -> Estimate:
+    """What everything that is not finished will take; a second round is counted as if the first ones had won."""
+    left = [run for run in (*agenda.trials, *agenda.to_run) if run.finished is None]
+    if agenda.tuning:
+        second = [
+            (each, trial, agenda.tuning.epochs)
+            for each in agenda.tuning.candidates
+            if agenda.tuning.first(each) < agenda.tuning.epochs
+            for trial in each.tried[: agenda.tuning.places(each) + 1]
+        ]
+        left += _trial_runs(agenda.engine, agenda.tuning, second)
+    return estimate_runs(agenda.engine, left)
 
 
 def _directory(experiment: Experiment, inputs: Inputs) -> Path:
@@ -247,21 +314,26 @@ def _without_finished(agenda: Agenda) -> Agenda:
     """The agenda with the records of what is finished, and the estimate of what is left."""
     if agenda.experiment.output.force:
         return agenda
-    runs = tuple(
-        replace(run, finished=_finished_record(run_directory(agenda.directory, run.run_id)))
-        for run in agenda.runs
+
+    def looked_up(runs: Sequence[Run]) -> tuple[Run, ...]:
+        folders = [run_directory(agenda.directory, run.run_id) for run in runs]
+        return tuple(
+            replace(run, finished=_finished_record(folder)) for run, folder in zip(runs, folders, strict=True)
+        )
+
+    agenda = replace(
+        agenda, runs=looked_up(agenda.runs), aside=looked_up(agenda.aside), trials=looked_up(agenda.trials)
     )
-    agenda = replace(agenda, runs=runs)
-    return replace(agenda, estimate=estimate_runs(agenda.engine, agenda.to_run))
+    return replace(agenda, estimate=_estimate(agenda))
 
 
-def _other_shards(experiment: Experiment, engine: Engine, runs: Sequence[Run]) -> frozenset[str]:
+def _other_shards(agenda: Agenda) -> frozenset[str]:
     """The runs that other shards do; groups are dealt out whole, whatever of them is finished already."""
-    if experiment.launch.shard is None:
+    if agenda.experiment.launch.shard is None:
         return frozenset()
-    part, parts = experiment.launch.shard
-    jobs = {Job(run.variant, run.seed, Path(run.run_id)): run.run_id for run in runs}
-    ours = {jobs[job] for group in groups(engine, list(jobs))[part - 1 :: parts] for job in group}
+    part, parts = agenda.experiment.launch.shard
+    jobs = {Job(run.variant, run.seed, Path(run.run_id), run.part): run.run_id for run in agenda.runs}
+    ours = {jobs[job] for group in groups(agenda.engine, list(jobs))[part - 1 :: parts] for job in group}
     return frozenset(jobs.values()) - ours
 
 
@@ -333,11 +405,13 @@ def _description(agenda: Agenda) -> dict[str, Any]:
         "name": agenda.directory.name,
         "command": agenda.command,
         "only": agenda.experiment.output.only,
+        "asked": agenda.experiment.report.given(),
         "created_at": now(),
         "strategies": [variant_facts(variant) for variant in variants.values()],
         "seeds": sorted({run.seed for run in agenda.runs}),
         "run_ids": [run.run_id for run in agenda.runs],
         "runs": {run.run_id: {"label": run.variant.label, "seed": run.seed} for run in agenda.runs},
+        "tuning": agenda.tuning and agenda.tuning.facts([run.run_id for run in agenda.trials]),
         "model": {
             "name": pretrained.name,
             "source": pretrained.source,
@@ -355,7 +429,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
             "is_demo": dataset.is_demo,
             "test_texts_seen_in_train": dataset.test_texts_seen_in_train,
         },
-        "train_config": asdict(agenda.engine.config),
+        "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
         "precision": agenda.options.precision,
         "environment": agenda.environment,
@@ -383,6 +457,34 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     return False
 
 
+def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
+    """Do the trials, round by round; the agenda then has the runs of what was chosen. True where interrupted."""
+    tuning, done = agenda.tuning, list[RunRecord]()
+    if tuning is None:
+        return agenda, False
+    engine, trials = agenda.engine, list[Run]()
+    for choose in (lambda records: tuning.first_round(), tuning.second_round):
+        runs = _trial_runs(engine, tuning, choose(done))
+        stage = _without_finished(replace(agenda, runs=runs, aside=(), trials=()))
+        if _do_runs(stage, watch):
+            return agenda, True
+        trials += runs
+        done += [load_record(run_directory(agenda.directory, run.run_id)) for run in runs]
+    seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
+    runs = tuple(_run(engine, variant, seed) for variant in tuning.chosen(done) for seed in seeds)
+    aside = agenda.runs if agenda.experiment.tuning.untuned else ()
+    known = {run.run_id for run in runs}
+    agenda = replace(
+        agenda,
+        runs=runs,
+        aside=tuple(run for run in aside if run.run_id not in known),
+        trials=tuple(trials),
+    )
+    agenda = _without_finished(agenda)
+    _write_description(agenda)
+    return agenda, False
+
+
 def _publish(place: Path, folder: Path) -> RunRecord:
     """Give a finished run's folder its place, from which an older one of the same run is taken."""
     place.parent.mkdir(exist_ok=True)
@@ -398,21 +500,26 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
     return {
         "model": pretrained.name,
         "model_sha256": pretrained.sha256,
+        "weights_source": pretrained.source,
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
-        "train_config": asdict(agenda.engine.config),
+        "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
         "precision": agenda.options.precision,
+        "readout": agenda.engine.config.readout.name,
+        "causal": agenda.engine.config.causal,
         "environment": agenda.environment,
         "launcher": agenda.experiment.launch.launcher,
         **git_state(),
     }
 
 
-def _report(directory: Path, watch: Watcher, seconds: float | None) -> Summary:
+def _report(
+    directory: Path, watch: Watcher, seconds: float | None, asked: ReportSettings | None = None
+) -> Summary:
     from headtohead.experiments.report import write_report
 
-    summary = summarise(load_experiment(directory))
+    summary = summarise(load_experiment(directory, asked))
     if summary.experiment.records:
         watch.reported(summary, write_report(summary), seconds)
     return summary

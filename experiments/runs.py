@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headtohead.core.engine import Outcome
+import numpy as np
+
+from headtohead.core.engine import WHOLE, Outcome, Part
 from headtohead.core.files import write_text_atomic
 from headtohead.core.strategy import Method, Strategy, Variant
-from headtohead.core.training import History
+from headtohead.core.training import Evaluation, History
 from headtohead.experiments.identity import code_hash
-from headtohead.experiments.metrics import prediction_metrics
+from headtohead.experiments.metrics import prediction_metrics, probability_metrics, recorded
 from headtohead.experiments.record import (
     HISTORY_COLUMNS,
     HISTORY_FILE,
@@ -27,16 +29,25 @@ from headtohead.experiments.record import (
 
 @dataclass(frozen=True)
 class Run:
-    """One variant with one seed; ``finished`` is its record where it need not be run again."""
+    """One variant with one seed.
+
+    Attributes:
+        finished: its record where it need not be run again.
+        part: what it gets of the data and of the protocol.
+        trial_of: the label for which a trial chooses hyperparameters; None for a run of the comparison.
+    """
 
     variant: Variant
     seed: int
     run_id: str
     finished: RunRecord | None = None
+    part: Part = WHOLE
+    trial_of: str | None = None
 
     @property
     def title(self) -> str:
-        return f"{self.variant.label}, seed {self.seed}"
+        some = f", {self.part.train_size} messages" if self.part.train_size else ""
+        return f"{self.variant.label}, seed {self.seed}{some}"
 
 
 def variant_facts(variant: Variant) -> dict[str, Any]:
@@ -94,9 +105,14 @@ def _run_facts(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of its run whether it ended well or not."""
     about = variant_facts(run.variant)
     del about["learning_rate"]  # it is one of the hyperparameters
+    epochs = run.part.epochs or facts["train_config"]["epochs"]
     return {
         **facts,
         **about,
+        "train_config": {**facts["train_config"], "epochs": epochs},
+        "role": "run" if run.trial_of is None else "trial",
+        "trial_of": run.trial_of,
+        "train_size": run.part.train_size,
         "run_id": run.run_id,
         "seed": run.seed,
         "code_hash": code_hash(run.variant),
@@ -105,11 +121,11 @@ def _run_facts(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecord:
-    test, history = outcome.test, outcome.history
+    history = outcome.history
     trainable, total = outcome.trainable_params, outcome.total_params
-    n_classes = test.logits.shape[1]
+    about = _run_facts(run, facts)
     return RunRecord(
-        **_run_facts(run, facts),
+        **about,
         status="ok",
         plan=outcome.plan,
         warnings=outcome.warnings,
@@ -117,12 +133,16 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         total_params=total,
         trainable_percent=100 * trainable / total if total else None,
         classifier_bytes=outcome.classifier_bytes,
+        first_train_loss=next((row.train_loss for row in history.rows if row.train_loss is not None), None),
+        train_loss=outcome.train.loss,
+        validation_loss=outcome.validation.loss,
         train_accuracy=outcome.train.accuracy,
         validation_accuracy=outcome.validation.accuracy,
-        test_accuracy=test.accuracy,
-        test_loss=test.loss,
-        **prediction_metrics(test.labels.tolist(), test.logits.argmax(dim=-1).tolist(), n_classes),
-        epochs=facts["train_config"]["epochs"] if history.steps else None,
+        **_test_facts(outcome.test),
+        validation_probabilities=recorded(_probabilities(outcome.validation)),
+        language_loss_before=outcome.language_loss_before,
+        language_loss_after=outcome.language_loss_after,
+        epochs=about["train_config"]["epochs"] if history.steps else None,
         steps=history.steps,
         examples_seen=history.examples_seen,
         setup_seconds=outcome.setup_seconds,
@@ -136,6 +156,26 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         selection_seconds=outcome.selection_seconds,
         grouped=outcome.grouped,
     )
+
+
+def _probabilities(evaluation: Evaluation) -> np.ndarray:
+    """The class probabilities (N, C) of evaluated messages."""
+    return evaluation.logits.double().softmax(dim=-1).numpy()
+
+
+def _test_facts(test: Evaluation | None) -> dict[str, Any]:
+    """What a record says of the test messages; nothing of a trial."""
+    if test is None:
+        return {}
+    labels, n_classes = test.labels.tolist(), test.logits.shape[1]
+    probabilities = recorded(_probabilities(test))
+    return {
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        **prediction_metrics(labels, test.logits.argmax(dim=-1).tolist(), n_classes),
+        **probability_metrics(labels, np.array(probabilities)),
+        "test_probabilities": probabilities,
+    }
 
 
 def _write_history(folder: Path, history: History) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from headtohead.core.config import CONFIGS, DEMO_MODEL
-from headtohead.core.errors import InputError
+from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL, HUB_NAME, HUB_PREFIX, RANDOM_PREFIX
+from headtohead.core.errors import InputError, shown
+from headtohead.core.readout import READOUTS, ReadoutName
 from headtohead.experiments.flags import (
     check_count,
     flag,
@@ -22,19 +23,22 @@ from headtohead.experiments.flags import (
     read_path,
     read_section,
     read_size,
+    read_switch,
 )
+from headtohead.experiments.report_settings import ReportSettings
 from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, split_labels
 
 if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
 
-Position = Literal["last", "last_real"]
 LauncherName = Literal["local", "ray"]
 Precision = Literal["fp32", "tf32", "bf16"]
+WeightsKind = Literal["pretrained", "random"]
 DEFAULT_SEED = 123
 FEW_SEEDS = (123, 124, 125)  # as many as it takes to see how much the seed matters
+TUNE_SEED = 23  # none of those that are compared
 # A preset is a set of flags; one that is given on the command line overrides its one value.
-_CHAPTER = {"epochs": 5, "batch_size": 8, "position": "last"}
+_CHAPTER = {"epochs": 5, "batch_size": 8, "readout": "last"}
 PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
 # Learning rates that a preset gives strategies; the book's are far too small for so small a model as the demo's.
 # Chosen on validation messages of both data sets while the demo model was made (core/demo/README.md).
@@ -58,21 +62,55 @@ class ModelSettings:
     """Which pretrained weights; ``name`` is None where the user named none, which then falls back to the demo."""
 
     name: str | None = flag(
-        None, "--model", "124M, 355M, 774M, 1558M or demo (default: 124M, else demo)", "NAME"
+        None,
+        "--model",
+        "124M, 355M, 774M, 1558M, demo, or hf:NAME of a GPT-2 on the Hugging Face Hub (default: 124M, else demo)",
+        "NAME",
     )
     weights_dir: Path | None = flag(
         None,
         "--weights-dir",
-        "folder with OpenAI's checkpoint: DIR/124M/{hparams.json,model.ckpt.*} or DIR itself",
+        "folder with a checkpoint of OpenAI's (hparams.json, model.ckpt.*) or of transformers' (config.json, "
+        "model.safetensors): DIR/124M/ or DIR itself",
         "DIR",
         read_path,
     )
+    weights: WeightsKind = flag(
+        "pretrained",
+        "--weights",
+        "pretrained (default) or random: the same model before its pretraining, for contrast",
+        "WHICH",
+    )
 
     def __post_init__(self) -> None:
-        if self.name is not None and self.name not in CONFIGS:
-            raise InputError(f"--model {self.name}: no such model; {did_you_mean(self.name, CONFIGS)}")
+        if self.weights not in get_args(WeightsKind):
+            raise InputError(
+                f"--weights {self.weights}: {did_you_mean(self.weights, get_args(WeightsKind))} "
+                "(a folder is named with --weights-dir)"
+            )
+        if self.name is not None and self.name.startswith(HUB_PREFIX):
+            self._check_hub_name(self.name)
+        elif self.name is not None and self.name not in CONFIGS:
+            raise InputError(
+                f"--model {self.name}: no such model; {did_you_mean(self.name, CONFIGS)}; hf:NAME names one on the "
+                "Hugging Face Hub"
+            )
         if self.name == DEMO_MODEL and self.weights_dir is not None:
             raise InputError(f"--model demo has its own weights; leave out --weights-dir {self.weights_dir}")
+
+    def _check_hub_name(self, name: str) -> None:
+        if not HUB_NAME.fullmatch(name.removeprefix(HUB_PREFIX)):
+            raise InputError(
+                f"--model {shown(name)}: after hf: comes the name of a model on the Hub, as in hf:distilgpt2"
+            )
+        if self.weights_dir is not None:
+            raise InputError(f"--model {name} is on the Hub; leave out --weights-dir {self.weights_dir}")
+
+    def as_asked(self, name: str | None) -> str | None:
+        """The name under which ``find_pretrained`` finds the weights of the model ``name``."""
+        if self.weights == "pretrained":
+            return name
+        return RANDOM_PREFIX + (name or ("" if self.weights_dir else DEFAULT_MODEL))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,24 +153,35 @@ class TrainingSettings:
 
     epochs: int = flag(5, "--epochs", "passes over the training messages (book: 5)", "N", read_count)
     batch_size: int = flag(8, "--batch-size", "messages per step (book: 8)", "N", read_count)
-    position: Position = flag(
+    readout: ReadoutName = flag(
         "last",
-        "--position",
-        "token whose logits classify: last (book, padding included) or last_real (before the padding)",
+        "--readout",
+        "what classifies: the logits of the last position (book, padding included), of the last_real token, of the "
+        "first, or of the mean over all positions",
         "WHERE",
+        alias="--position",
+    )
+    causal: bool = flag(
+        True,
+        "--causal-mask",
+        "on, or off: every token attends to all, padding included (book: on)",
+        "on|off",
+        read_switch,
     )
 
     def __post_init__(self) -> None:
         check_count("--epochs", self.epochs)
         check_count("--batch-size", self.batch_size)
-        if self.position not in get_args(Position):
-            raise InputError(f"--position {self.position}: {did_you_mean(self.position, get_args(Position))}")
+        if self.readout not in READOUTS:
+            raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
 
     def train_config(self) -> "TrainConfig":
         """The same for the training loop."""
         from headtohead.core.training import TrainConfig
 
-        return TrainConfig(epochs=self.epochs, batch_size=self.batch_size, position=self.position)
+        return TrainConfig(
+            epochs=self.epochs, batch_size=self.batch_size, position=self.readout, causal=self.causal
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +254,56 @@ class EngineSettings:
                 raise InputError(f"--reference keeps nothing; leave out either it or {words}")
         if self.reference and self.compile:
             raise InputError("--reference computes the plain way; leave out either it or --compile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningSettings:
+    """What is tried on validation messages before the comparison."""
+
+    tune: int | None = flag(
+        None,
+        "--tune",
+        "try N settings of every strategy on the validation messages, and compare the best of each",
+        "N",
+        read_count,
+    )
+    sweeps: tuple[str, ...] = flag(
+        (),
+        "--sweep",
+        "the same over values by hand: lora.learning_rate=1e-4/3e-4/1e-3; may be repeated, all combinations are tried",
+        "NAME.FIELD=A/B/C",
+        repeated=True,
+    )
+    tune_seeds: tuple[int, ...] | None = flag(
+        None,
+        "--tune-seeds",
+        f"seeds of which the mean chooses (default: {TUNE_SEED})",
+        "LIST",
+        lambda text, name: parse_seeds(text, name),
+    )
+    tune_full: bool = flag(
+        False,
+        "--tune-full",
+        "train every trial for all epochs; else all for a fifth of them, and the best to the end",
+    )
+    untuned: bool = flag(
+        False, "--untuned", "also run every tuned strategy at its defaults, beside the comparison"
+    )
+
+    def __post_init__(self) -> None:
+        if self.tune is not None:
+            check_count("--tune", self.tune)
+        needs_trials = {
+            "--tune-seeds": self.tune_seeds is not None, "--tune-full": self.tune_full, "--untuned": self.untuned,
+        }  # fmt: skip
+        for name, given in needs_trials.items():
+            if given and not self.any:
+                raise InputError(f"{name} says how to tune; give --tune N or --sweep, too, or leave it out")
+
+    @property
+    def any(self) -> bool:
+        """Whether something is tried."""
+        return self.tune is not None or bool(self.sweeps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,18 +442,22 @@ class Experiment:
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    tuning: TuningSettings = field(default_factory=TuningSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     launch: LaunchSettings = field(default_factory=LaunchSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
 
     TITLES: ClassVar[dict[str, str]] = {
         "model": "model",
         "data": "data",
         "training": "protocol (defaults: the preset's)",
+        "tuning": "tuning (on validation messages; test messages are never touched)",
         "engine": "device and speed (what is left out changes no number)",
         "launch": "where runs happen",
         "output": "results",
+        "report": "what the report is asked",
     }
 
     def __post_init__(self) -> None:
@@ -362,6 +465,10 @@ class Experiment:
             part, parts = self.launch.shard
             raise InputError(
                 f"--shard {part}/{parts} needs --seeds, so that every shard divides the same runs, as in --seeds 123"
+            )
+        if self.launch.shard is not None and self.tuning.any:
+            raise InputError(
+                "--shard divides runs that are known, and a tuning chooses them; tune first, then --shard with --set"
             )
         if self.launch.launcher == "ray" and not re.fullmatch("auto|cpu|cuda", self.engine.device):
             raise InputError(
@@ -393,7 +500,12 @@ class Experiment:
     @classmethod
     def keys(cls) -> list[str]:
         """The key of every flag."""
-        return [each.key for section in (cls, *cls.sections().values()) for _, each in flags_of(section)]
+        return [
+            key
+            for section in (cls, *cls.sections().values())
+            for _, each in flags_of(section)
+            for key in each.keys
+        ]
 
 
 # --- checks and readers ------------------------------------------------------------------------------------
@@ -406,17 +518,17 @@ def choose_preset(name: str) -> dict[str, Any]:
     return PRESETS[name]
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
     """``"123,124"`` -> ``(123, 124)``; whole numbers from 0, each once."""
     seeds: list[int] = []
     for item in text.split(","):
         word = item.strip()
         if not (word.isascii() and word.isdigit()) or len(word) > 19 or int(word) > _LARGEST_SEED:
             raise InputError(
-                f"--seeds {text}: {word!r} is not a whole number from 0 to 2^63 - 1, as in --seeds 123,124"
+                f"{name} {text}: {word!r} is not a whole number from 0 to 2^63 - 1, as in {name} 123,124"
             )
         if int(word) in seeds:
-            raise InputError(f"--seeds {text}: {word} is there twice; a repeated seed only repeats its run")
+            raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
 

@@ -206,6 +206,19 @@ class Summary:
         """The folder's runs under other protocols, each a comparison of its own."""
         return tuple(summarise(other) for other in self.experiment.others)
 
+    def classes(self, split: str) -> np.ndarray | None:
+        """The class of each message of data/<split>.csv (N,); None where the file is absent."""
+        return _classes(self.experiment, split)
+
+    def texts(self, split: str) -> list[str] | None:
+        """The messages of data/<split>.csv; None where the file is absent."""
+        import pandas as pd
+
+        path = self.experiment.directory / "data" / f"{split}.csv"
+        return (
+            pd.read_csv(path, keep_default_na=False)["Text"].astype(str).tolist() if path.is_file() else None
+        )
+
     @property
     def finished(self) -> list[StrategySummary]:
         return [row for row in self.rows if row.test_accuracy is not None]
@@ -292,7 +305,7 @@ def summarise(experiment: LoadedExperiment) -> Summary:
     """Everything the report says in numbers, from an experiment's records and its data/{train,test}.csv."""
     truth, train = _classes(experiment, "test"), _classes(experiment, "train")
     rows = [_measured(experiment, wanted, train) for wanted in experiment.description["strategies"]]
-    answers = {row.label: found for row in rows if (found := _correct(row.runs, truth)) is not None}
+    answers = {row.label: found for row in rows if (found := answers_of(row.runs, truth)) is not None}
     unpaired = tuple(row.label for row in rows if row.runs and row.label not in answers)
     comparisons: tuple[Comparison, ...] = ()
     if answers and truth is not None and len(truth) > 1:
@@ -420,7 +433,7 @@ def _classes(experiment: LoadedExperiment, split: str) -> np.ndarray | None:
     return labels.astype(str).map(names.index).to_numpy()
 
 
-def _correct(runs: Sequence[RunRecord], truth: np.ndarray | None) -> np.ndarray | None:
+def answers_of(runs: Sequence[RunRecord], truth: np.ndarray | None) -> np.ndarray | None:
     """For each seed which messages were right (S,N); None unless every run's predictions agree with its accuracy."""
     if truth is None or not runs:
         return None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from headtohead.core.readout import READOUTS
 from headtohead.experiments.inference import LEVEL, MARGIN
 from headtohead.experiments.record import RunRecord
 from headtohead.experiments.statistics import Spread, StrategySummary, Summary, Verdict
@@ -19,7 +20,16 @@ STANDINGS = {
     Verdict.UNTESTED: "not tested against the best: one seed, or no predictions",
 }
 NOT_LEARNED = "did not learn: train accuracy is not above that of always naming the most frequent class"
-POSITIONS = {"last": "the last position (padding included)", "last_real": "the last real token"}
+PAIRS = (
+    "The row's test accuracy less the column's, in points, and the p-value that both are equally accurate, adjusted for "
+    f"all pairs at once. Marked: they differ beyond chance (adjusted p below {1 - LEVEL:.2f})."
+)
+CITATION = """\
+@software{headtohead,
+  author = {{headtohead contributors}},
+  title = {headtohead: finetuning strategies of GPT-2 compared under one protocol},
+  license = {MIT}
+}"""
 
 
 def answer(summary: Summary) -> list[str]:
@@ -266,6 +276,7 @@ def protocol_title(summary: Summary) -> str:
         f"batches of {config['batch_size']}" if "batch_size" in config else "",
         f"{about['dataset'].get('max_length')} tokens",
         str(config.get("position", "")),
+        "no causal mask" if config.get("causal") is False else "",
         about.get("precision") or "",
     ]
     return ", ".join(part for part in parts if part)
@@ -281,14 +292,15 @@ def protocol(summary: Summary) -> list[str]:
         else "The same number of epochs"
     )
     batch = f" in batches of {config['batch_size']}" if "batch_size" in config else ""
-    position = POSITIONS.get(config.get("position", ""), config.get("position"))
+    read = READOUTS.get(config.get("position", ""), config.get("position"))
+    mask = ", without a causal mask" if config.get("causal") is False else ""
     return [
         f"{len(summary.rows)} {plural('strategy', len(summary.rows))}, the same pretrained weights, the same messages, "
         "the same protocol: only what is trained differs.",
         *_data_sentences(about["dataset"]),
         _model_sentence(about["model"]),
         f"Training: {length}{batch}, AdamW, cross-entropy"
-        + (f" on the logits of {position}." if position else ".")
+        + (f" on the logits of {read}{mask}." if read else ".")
         + " Learning rates: " + learning_rates(summary) + ".",
         f"{plural('Seed', len(seeds))}: {', '.join(str(seed) for seed in seeds)}.",
         "Train, validation and test accuracy are taken on the full splits after the last epoch; no strategy was chosen "
@@ -435,3 +447,14 @@ def short_bytes(value: float | None) -> str:
         if value >= 0.9995 * size:
             return f"{value / size:.3g} {letter}"
     return f"{value:.0f} B"
+
+
+def p_words(value: float) -> str:
+    """A p-value: "p 0.034", "p < 0.001"."""
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}" if value < 0.1 else f"p {value:.2f}"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points with its sign: "+1.2", "−0.3", "0.0"."""
+    text = f"{abs(100 * difference):.1f}"
+    return text if float(text) == 0 else f"{'+' if difference > 0 else '−'}{text}"

@@ -1,13 +1,14 @@
 """Strategy: LoRA adapters on linear layers of the blocks, with PEFT's options."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import nn
 
 from headtohead.core.config import GPTConfig
 from headtohead.core.fields import Count, Rank, Share
 from headtohead.core.model import GPTModel
+from headtohead.core.search import Around, Choice, Search
 from headtohead.core.strategy import Counts, LowRank
 from headtohead.strategies._peft import PeftStrategy, plain_lora_layers
 
@@ -27,6 +28,8 @@ class Lora(PeftStrategy):
       rslora: Kalajdzievski (2023), arXiv:2312.03732.
     When: close to all layers in accuracy with a small file per task.
     """
+
+    search: ClassVar[Search] = {"learning_rate": Around(), "r": Choice((4, 8))}  # of the ranks of Hu et al.
 
     learning_rate: float = 8e-4
     r: Rank = 16

@@ -15,7 +15,7 @@ from headtohead.strategies._insert import blocks_of
 
 
 class PrefixAttention(nn.Module):
-    """Causal self-attention in which every token also sees P learned keys and values."""
+    """Self-attention in which every token also sees P learned keys and values."""
 
     def __init__(self, attention: MultiHeadAttention, keys: Tensor, values: Tensor) -> None:
         super().__init__()
@@ -28,10 +28,9 @@ class PrefixAttention(nn.Module):
         queries = attention.split_heads(attention.W_query(x))  # (B, H, T, D/H)
         keys = torch.cat([self.prefix_keys.expand(batch, -1, -1), attention.W_key(x)], dim=1)  # (B, P + T, D)
         values = torch.cat([self.prefix_values.expand(batch, -1, -1), attention.W_value(x)], dim=1)
-        # Token t sees all P of the prefix and the text up to itself.
-        seen = torch.ones(length, keys.shape[1], dtype=torch.bool, device=x.device).tril(
-            len(self.prefix_keys)
-        )
+        # Token t sees all P of the prefix and the text up to itself, or all of it without a causal mask.
+        seen = torch.ones(length, keys.shape[1], dtype=torch.bool, device=x.device)
+        seen = seen.tril(len(self.prefix_keys)) if attention.causal else seen
         dropout = attention.dropout.p if self.training else 0.0
         context = F.scaled_dot_product_attention(
             queries,

@@ -74,7 +74,7 @@ class SideTuning(Strategy):
     def apply(self, model: GPTModel) -> None:
         config = model.config
         width = config.emb_dim // self.reduction
-        side = GPTConfig(emb_dim=width, n_heads=config.n_heads, qkv_bias=False)
+        side = GPTConfig(emb_dim=width, n_heads=config.n_heads, qkv_bias=False, causal=config.causal)
         last = len(model.trf_blocks) - 1
         for index, block in enumerate(model.trf_blocks):
             model.trf_blocks[index] = Rung(block, side, config.emb_dim, first=index == 0, last=index == last)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from headtohead.core.config import GPTConfig
 
@@ -84,3 +86,27 @@ def _save_tensorflow(prefix: Path, variables: Variables) -> None:
         shape_and_slices=[""] * len(names),
         tensors=[tensorflow.constant(variables[name]) for name in names],
     )
+
+
+def transformers_names(variables: Variables, config: GPTConfig) -> dict[str, torch.Tensor]:
+    """OpenAI's variables under the names that transformers gives them: neither transposed nor split."""
+    letters = {"w": "weight", "b": "bias", "g": "weight"}
+    values = {}
+    for variable, stored in variables.items():
+        *path, last = variable.removeprefix("model/").split("/")
+        if last in letters:
+            path.append(letters[last])
+        else:  # the embeddings
+            path += [last, "weight"]
+        block = path[0].removeprefix("h")
+        name = ".".join(["h", block, *path[1:]] if block.isdigit() else path)
+        values[f"transformer.{name}"] = torch.from_numpy(stored[0] if stored.ndim == 3 else stored)
+    return values
+
+
+def hub_cache(cache: Path, repository: str, checkpoint: Path, commit: str = "0123abc") -> None:
+    """Put a checkpoint where huggingface_hub keeps what it downloaded."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    shutil.copytree(checkpoint, folder / "snapshots" / commit)

@@ -7,8 +7,9 @@ import torch
 
 from headtohead.core import sources
 from headtohead.core.config import CONFIGS, DEMO_MODEL, GPTConfig
-from headtohead.core.data import Dataset, Split, encode_texts
+from headtohead.core.data import Dataset, Split
 from headtohead.core.model import GPTModel
+from headtohead.core.tokens import encode_texts
 from headtohead.core.weights import Pretrained, demo
 from headtohead.core.weights.random import random_pretrained, random_tensors
 

@@ -16,8 +16,8 @@ from tests.paths import GOLDEN, SMS, TINY_CHECKPOINT, WHY_SKIPPED
 pytestmark = pytest.mark.skipif(not (GOLDEN.is_file() and SMS.is_file()), reason=WHY_SKIPPED)
 
 # Our labels, and the names under which the traces hold the same runs.
-QUICK = {"head": "head", "last_block": "last_block", "lora": "lora_peft"}
-LONG = {"all_layers": "all", "last_n_blocks@n=2": "last_two_blocks"}
+QUICK = {"head": "head", "last_block": "last_block"}
+LONG = {"lora": "lora_peft", "all_layers": "all", "last_n_blocks@n=2": "last_two_blocks"}
 LOSS_TOLERANCE = 1e-4
 
 
@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """The experiment's folder after head, last block and LoRA."""
+    """The experiment's folder after head and last block."""
     return compare(QUICK, tmp_path_factory.mktemp("quick"), cache)
 
 

@@ -1,7 +1,7 @@
 """How a strategy's numbers are computed: the run itself, and ways to do less work for the same numbers."""
 
 from headtohead.core.engine.fit import Engine
-from headtohead.core.engine.options import EngineOptions, Job, Outcome
+from headtohead.core.engine.options import WHOLE, EngineOptions, Job, Outcome, Part
 from headtohead.core.engine.plan import ALL, REFERENCE
 from headtohead.core.engine.seeds import fit_group, groups
 
@@ -12,10 +12,12 @@ __all__ = [
     "ALL",
     "ENGINE_VERSION",
     "REFERENCE",
+    "WHOLE",
     "Engine",
     "EngineOptions",
     "Job",
     "Outcome",
+    "Part",
     "fit_group",
     "groups",
 ]

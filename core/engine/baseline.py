@@ -1,5 +1,6 @@
 """A baseline's row: fitted in one go on texts or frozen features, and evaluated on the same splits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,17 +17,27 @@ WORDS = ["fitted in one go, without training the GPT"]
 
 
 def fit_baseline(
-    baseline: Baseline, dataset: Dataset, features: dict[SplitName, Tensor] | None, gpt_params: int, seed: int
+    baseline: Baseline,
+    dataset: Dataset,
+    features: dict[SplitName, Tensor] | None,
+    gpt_params: int,
+    seed: int,
+    train_rows: Sequence[int] | None = None,
 ) -> Outcome:
     """Fit a baseline and evaluate it on all rows of each split; it leaves no classifier on disk.
 
     Args:
         features: (N, D) per split where the baseline reads features, on the CPU; None where it reads texts.
         gpt_params: how many parameters of the GPT the features come from; 0 where it reads texts.
+        train_rows: the rows of train that may be seen; None for all.
     """
     meter = Meter("cpu")
     labels = {name: getattr(dataset, name).labels for name in SPLITS}
     inputs: dict[SplitName, Any] = features or {name: list(getattr(dataset, name).texts) for name in SPLITS}
+    if train_rows is not None:
+        labels["train"] = labels["train"][list(train_rows)]
+        seen = inputs["train"]
+        inputs = inputs | {"train": seen[list(train_rows)] if features else [seen[row] for row in train_rows]}
     with meter.measure("train"):
         everything = _concatenated([inputs[name] for name in SPLITS])
         n_classes = len(dataset.label_names)

@@ -73,16 +73,19 @@ class EngineBlock:
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, layout: Layout) -> Tensor:
         split = self.block.att.split_heads
         context = F.scaled_dot_product_attention(
-            split(layout.pad(queries)), split(layout.pad(keys)), split(layout.pad(values)), is_causal=True
+            split(layout.pad(queries)),
+            split(layout.pad(keys)),
+            split(layout.pad(values)),
+            is_causal=self.block.att.causal,
         )
         return layout.flatten(context.transpose(1, 2).flatten(2))  # (B, H, T, D/H) -> (n, D)
 
     def last_token(self, normalized: Tensor, at: Tensor, ended: Tensor | None) -> Tensor:
-        """The block's output at the last token of each sequence.
+        """The block's output at the one token of each sequence that is read, which sees all of them.
 
         Args:
             normalized: (B, T, D) the block's input after :meth:`normalize`, padded.
-            at: (B, D) the block's input at the last tokens, not normalised.
+            at: (B, D) the block's input at the tokens that are read, not normalised.
             ended: (B, T) True behind a sequence's end, or None.
 
         Returns:

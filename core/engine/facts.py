@@ -252,7 +252,7 @@ def _watched(model: GPTModel) -> str | None:
 _HOOKS = tuple(key for key in vars(nn.Module()) if "hooks" in key and key != "_non_persistent_buffers_set")
 
 
-_SIMPLE = {LayerNorm: ("eps",), MultiHeadAttention: ("num_heads", "head_dim"), nn.Dropout: ("p",)}
+_SIMPLE = {LayerNorm: ("eps",), MultiHeadAttention: ("num_heads", "head_dim", "causal"), nn.Dropout: ("p",)}
 
 
 def outline(module: nn.Module) -> tuple[Any, ...]:

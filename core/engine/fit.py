@@ -1,5 +1,6 @@
 """One run from its seed to the finetuned classifier on disk, measured."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,9 +25,10 @@ from headtohead.core.engine.allocator import keep_freed_memory
 from headtohead.core.engine.baseline import WORDS, fit_baseline
 from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
 from headtohead.core.engine.facts import Facts, look, overridden
+from headtohead.core.engine.forgetting import language_loss, plain_tokens
 from headtohead.core.engine.forward import AutocastForward, PlannedForward, ReferenceForward
 from headtohead.core.engine.meter import Meter
-from headtohead.core.engine.options import EngineOptions, Job, Outcome
+from headtohead.core.engine.options import WHOLE, EngineOptions, Job, Outcome, Part
 from headtohead.core.engine.outside import Outside
 from headtohead.core.engine.plan import (
     REFERENCE,
@@ -44,6 +46,7 @@ from headtohead.core.engine.trial import Trial, first_line
 from headtohead.core.engine.verify import PlanFailed, Verdict, Watch
 from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.model import GPTModel
+from headtohead.core.sample import balanced_rows
 from headtohead.core.strategy import (
     Baseline,
     Method,
@@ -58,6 +61,7 @@ from headtohead.core.training import (
     Event,
     Forward,
     History,
+    Loaders,
     Progress,
     SplitName,
     TrainConfig,
@@ -131,9 +135,11 @@ class Engine:
         config: TrainConfig,
         options: EngineOptions | None = None,
     ) -> None:
-        self.pretrained = pretrained
+        # The model as this protocol has it: whether its attention is causal belongs to it, not to the weights.
+        self.pretrained = replace(pretrained, config=replace(pretrained.config, causal=config.causal))
         self.dataset = dataset
         self.config = config
+        self.part = WHOLE
         self.options = options or EngineOptions()
         _set_matmul_precision(self.options)
         if self.options.device == "cpu" and not self.options.reference:
@@ -156,10 +162,33 @@ class Engine:
             onednn=self.allowed.onednn,
         )
         self._inspected: dict[str, Inspection] = {}
+        self._language_loss: float | None = None  # of the pretrained model
+        self._parts: dict[Part, Engine] = {self.part: self}
         self._agreed: set[object] = set()  # what was compared already and holds for every run of that kind
         # Runs that share the process draw from torch's one generator: seeding and drawing belong together.
         self.drawing = threading.RLock()
         _load_optimizer_code()
+
+    def of(self, part: Part) -> "Engine":
+        """This engine for runs that get a part of the data or of the protocol; what was computed once is shared."""
+        if part not in self._parts:
+            engine = copy.copy(self)
+            engine.part = part
+            config = self._parts[WHOLE].config
+            engine.config = config if part.epochs is None else replace(config, epochs=part.epochs)
+            self._parts[part] = engine
+        return self._parts[part]
+
+    def train_rows(self, seed: int) -> list[int] | None:
+        """The rows of train that a run with that seed may see; None for all."""
+        if self.part.train_size is None:
+            return None
+        return balanced_rows(self.dataset.train.labels.tolist(), self.part.train_size, seed)
+
+    def loaders(self, seed: int) -> Loaders:
+        """The loaders of a run with that seed."""
+        splits = SPLITS if self.part.test else SPLITS[:2]
+        return row_loaders(self.dataset, self.config.batch_size, self.train_rows(seed), splits)
 
     def inspect(self, variant: Variant) -> "Inspection":
         """What a variant trains and how, without training it.
@@ -167,9 +196,10 @@ class Engine:
         The engine remembers which hidden states the variant will need, so that the first run's pass over the
         data can leave those of all.
         """
-        if variant.label not in self._inspected:
-            self._inspected[variant.label] = self._inspect(variant.strategy)
-        return self._inspected[variant.label]
+        key = repr(variant)  # a label may stand for several settings, a tuned one and the defaults
+        if key not in self._inspected:
+            self._inspected[key] = self._inspect(variant.strategy)
+        return self._inspected[key]
 
     def _inspect(self, strategy: Method) -> "Inspection":
         n_blocks = self.pretrained.config.n_layers
@@ -217,18 +247,19 @@ class Engine:
     def _fit(self, job: Job, on_progress: OnProgress, distrust: str | None = None) -> Outcome:
         run = self.prepare(job, on_progress, distrust)
         torch.manual_seed(job.seed)
-        events = protocol(row_loaders(self.dataset, self.config.batch_size), self.config)
+        events = protocol(self.loaders(job.seed), self.config)
         return self.finish(run, self.train(run, events, on_progress))
 
     def _fit_baseline(self, baseline: Baseline, seed: int, on_progress: OnProgress) -> Outcome:
         """A baseline's row; features are the hidden states behind the final norm, where a classifier reads."""
         if baseline.reads == "texts":
-            return fit_baseline(baseline, self.dataset, None, 0, seed)
+            return fit_baseline(baseline, self.dataset, None, 0, seed, self.train_rows(seed))
         stored = self.hidden_states(self.pretrained.config.n_layers + 2, on_progress)
         hidden = stored.hidden.cpu()
         features = {name: hidden[self.sequences.of_row[name]] for name in SPLITS}
         gpt_params = count_parameters(self.pretrained.build().parameters())
-        outcome = fit_baseline(baseline, self.dataset, features, gpt_params, seed)
+        rows = self.train_rows(seed)
+        outcome = fit_baseline(baseline, self.dataset, features, gpt_params, seed, rows)
         return replace(outcome, prefix_seconds=stored.seconds)
 
     # --- the parts of a run, which groups of runs use, too -----------------------------------------------------
@@ -308,7 +339,7 @@ class Engine:
     @property
     def steps_per_epoch(self) -> int:
         """Without the last partial batch."""
-        return len(self.dataset.train) // self.config.batch_size
+        return (self.part.train_size or len(self.dataset.train)) // self.config.batch_size
 
     def optimizer_of(self, model: GPTModel, strategy: Strategy, *, fused: bool) -> torch.optim.Optimizer:
         """AdamW with the strategy's groups and settings."""
@@ -320,18 +351,20 @@ class Engine:
         )
 
     def finish(self, run: TrainingRun, history: History) -> Outcome:
-        """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one."""
+        """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one.
+
+        A trial is evaluated on train and validation as it is, and nothing of it is saved.
+        """
         meter, peak = run.meter, run.meter.peak_memory_bytes()
         above_model = meter.memory_above_model_bytes()
         batches = history.final_batches
         with meter.measure("eval"):
             train_result = evaluate(run.forward, "train", batches["train"])
             validation_result = evaluate(run.forward, "validation", batches["validation"])
-            reloaded, warnings = self._save_and_reload(run)
-            test_result = evaluate(reloaded, "test", batches["test"])
-            _check_reproduced(evaluate(run.forward, "test", batches["test"][:1]), test_result)
+            test_result, warnings = self._tested(run, batches["test"]) if self.part.test else (None, [])
         if not meter.exact_peak:
             warnings.append("peak memory covers earlier runs of this process, too")
+        before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
         words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
         return Outcome(
@@ -341,7 +374,7 @@ class Engine:
             test=test_result,
             trainable_params=run.trainable_params,
             total_params=run.total_params,
-            classifier_bytes=size_on_disk(run.job.directory),
+            classifier_bytes=size_on_disk(run.job.directory) if self.part.test else None,
             plan=run.plan.as_dict(words),
             setup_seconds=meter.seconds["setup"],
             prefix_seconds=run.stored.seconds if run.stored else None,
@@ -350,7 +383,33 @@ class Engine:
             peak_memory_bytes=peak,
             memory_above_model_bytes=above_model,
             warnings=warnings,
+            language_loss_before=before,
+            language_loss_after=after,
         )
+
+    def _forgetting(self, run: TrainingRun) -> tuple[float | None, float | None]:
+        """The language model's loss before and after; the same where nothing but the head has changed."""
+        if self.dataset.max_length < 2:
+            return None, None
+        changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
+        with self.drawing:
+            before = self._language_loss
+            if before is not None and not (changed or run.untrained):
+                return before, before
+            token_ids, pretrained = plain_tokens(self.dataset.max_length), self.pretrained.build()
+            head = pretrained.out_head.weight
+            if before is None:
+                before = self._language_loss = language_loss(pretrained, head, token_ids)
+            if not (changed or run.untrained):
+                return before, before
+            return before, language_loss(run.model, head, token_ids.to(self.options.device))
+
+    def _tested(self, run: TrainingRun, batches: list[Tensor]) -> tuple[Evaluation, list[str]]:
+        """The saved and reloaded classifier on test, and what is to be said of its file."""
+        reloaded, warnings = self._save_and_reload(run)
+        result = evaluate(reloaded, "test", batches)
+        _check_reproduced(evaluate(run.forward, "test", batches[:1]), result)
+        return result, warnings
 
     def _save_and_reload(self, run: TrainingRun) -> tuple[Forward, list[str]]:
         job = run.job

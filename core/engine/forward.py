@@ -27,15 +27,19 @@ class ReferenceForward:
         splits = {name: getattr(dataset, name) for name in SPLITS}
         self._token_ids = {name: split.token_ids.to(device) for name, split in splits.items()}
         self._labels = {name: split.labels.to(device) for name, split in splits.items()}
-        self._position = {
-            name: config.readout.positions(split.last_position, dataset.max_length).to(device)
+        reads = {
+            name: config.readout.positions(split.last_position, dataset.max_length)
             for name, split in splits.items()
         }
+        self._position = {name: at if at is None else at.to(device) for name, at in reads.items()}
 
     def logits(self, split: SplitName, rows: Tensor) -> Tensor:
         """Row numbers (B,) -> class logits (B, C)."""
         rows = rows.to(self._labels[split].device)
-        return self.model.class_logits(self._token_ids[split][rows], self._position[split][rows])
+        position = self._position[split]
+        return self.model.class_logits(
+            self._token_ids[split][rows], None if position is None else position[rows]
+        )
 
     def labels(self, split: SplitName, rows: Tensor) -> Tensor:
         """Row numbers (B,) -> labels (B,)."""
@@ -82,6 +86,7 @@ class PlannedForward:
         self._stored = stored
         merged = updates if plan.merged else {}
         self._n_blocks = len(model.trf_blocks)
+        self._pools = sequences.readout.pools
         self._blocks = (
             [
                 EngineBlock(
@@ -133,18 +138,19 @@ class PlannedForward:
     def _compute(self, numbers: Tensor) -> Tensor:
         """Sequence numbers (B,) -> class logits (B, C)."""
         cut, stored = self.plan.cut, self._stored
-        if cut > self._n_blocks:
+        if cut > self._n_blocks + self._pools:
             assert stored is not None
             at = self._take(stored.hidden, numbers)
         else:
             at = self._through_blocks(numbers)
         if cut <= self._n_blocks + 1:
             at = self.model.final_norm(at)
+            at = at.mean(dim=1) if self._pools else at
         logits: Tensor = self.model.out_head(at)
         return logits
 
     def _through_blocks(self, numbers: Tensor) -> Tensor:
-        """Hidden states at the last token of each sequence, behind the last block: (B,) -> (B, D)."""
+        """Hidden states behind the last block, of the token that is read (B, D), or of all to be pooled (B, T, D)."""
         layout = self.sequences.layout(numbers).to(self._device)
         rows, token_positions = self.sequences.token_rows(numbers)
         if self._stored is None:
@@ -155,13 +161,17 @@ class PlannedForward:
         first = max(self.plan.cut - 1, 0)
         if not self.plan.restructured:
             padded: Tensor = self.model.trf_blocks[first:](layout.pad(x))
-            return layout.flatten(padded)[layout.last]
-        *blocks, last = self._blocks[first:]
+            return padded if self._pools else layout.flatten(padded)[layout.read]
+        blocks = self._blocks[first:]
+        if self.plan.last_position:
+            *blocks, last = blocks
         for block in blocks:
             x = block.all_tokens(x, layout)
+        if self._pools:
+            return layout.pad(x)
         if not self.plan.last_position:
-            return last.all_tokens(x, layout)[layout.last]
-        return last.last_token(layout.pad(last.normalize(x)), x[layout.last], layout.ended())
+            return x[layout.read]
+        return last.last_token(layout.pad(last.normalize(x)), x[layout.read], layout.ended())
 
     def _take(self, rows: Tensor, numbers: Tensor) -> Tensor:
         """Rows of hidden states, which may lie on the CPU although the model does not, on the model's device."""

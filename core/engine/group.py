@@ -19,7 +19,6 @@ from headtohead.core.training import (
     Step,
     check_finite,
     protocol,
-    row_loaders,
 )
 
 Ended = tuple[Job, Outcome | Exception]
@@ -36,7 +35,7 @@ def fit_alone(engine: Engine, job: Job, on_progress: OnProgress) -> Ended:
 def events_of(engine: Engine, seed: int) -> list[Event]:
     """A run's whole protocol, drawn as it is drawn when the run is alone and nothing else draws."""
     torch.manual_seed(seed)
-    return list(protocol(row_loaders(engine.dataset, engine.config.batch_size), engine.config))
+    return list(protocol(engine.loaders(seed), engine.config))
 
 
 def follow(

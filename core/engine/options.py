@@ -21,6 +21,8 @@ class EngineOptions:
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
+        stands_for: the options of engines elsewhere, for which one with these options plans; None where it runs
+            itself.
     """
 
     device: str = "cpu"
@@ -30,6 +32,7 @@ class EngineOptions:
     cache_budget: int | None = None
     compile: bool = False
     together: bool = True
+    stands_for: "EngineOptions | None" = None
 
     @property
     def reference(self) -> bool:
@@ -38,28 +41,49 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a run gets of the data set and of the protocol; all of both by default.
+
+    Attributes:
+        train_size: that many training messages, as ``core.sample`` takes them; None for all.
+        epochs: None for the protocol's.
+        test: False for a trial, which never meets the test messages and leaves no classifier.
+    """
+
+    train_size: int | None = None
+    epochs: int | None = None
+    test: bool = True
+
+
+WHOLE = Part()
+
+
+@dataclass(frozen=True)
 class Job:
-    """One run to be done: a variant with a seed, and where its classifier goes."""
+    """One run to be done: a variant with a seed, where its classifier goes, and what it gets of the data."""
 
     variant: Variant
     seed: int
     directory: Path
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Everything that one finished run measured; times in seconds, memory and sizes in bytes.
 
-    ``test`` is of the classifier that was reloaded from disk. ``classifier_bytes`` is None for a baseline, which
-    leaves no classifier. ``memory_above_model_bytes`` is what training needs beside the loaded model.
+    ``test`` is of the classifier that was reloaded from disk, and None for a trial. ``classifier_bytes`` is None for
+    a trial and for a baseline, which leave no classifier. ``memory_above_model_bytes`` is what training needs beside
+    the loaded model.
     ``selection_seconds`` is what a baseline took to choose its settings, which is not in ``train_seconds``.
+    ``language_loss_*``: of the model with its pretrained head on a plain text, in nats per token (forgetting.py).
     ``grouped``: timed together with other runs, so times are shares of the group's.
     """
 
     history: History
     train: Evaluation
     validation: Evaluation
-    test: Evaluation
+    test: Evaluation | None
     trainable_params: int
     total_params: int
     classifier_bytes: int | None
@@ -73,6 +97,8 @@ class Outcome:
     selection_seconds: float | None = None
     warnings: list[str] = field(default_factory=list)
     grouped: bool = False
+    language_loss_before: float | None = None
+    language_loss_after: float | None = None
 
     @property
     def total_seconds(self) -> float:

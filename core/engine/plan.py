@@ -107,7 +107,7 @@ def derive(
         readout: what the class is read from.
     """
     facts = look(model, strategy)
-    if why := facts.beyond or readout.why_reference():
+    if why := facts.beyond:
         return reference(why)
     drop = _active_dropout(model)
     if drop:
@@ -121,11 +121,12 @@ def derive(
     if cut < 2:
         cut = 0  # a prefix of embeddings alone is cheaper to compute than to keep
     why_not = _not_restructurable(model, facts, cut)
+    one = allowed.last_position and not readout.pools
     plan = Plan(
         cut=cut,
         restructured=True,
-        last_position=allowed.last_position,
-        associative=allowed.last_position and allowed.associative,
+        last_position=one,
+        associative=one and allowed.associative,
         # Constants of a declaration are read once, which code that runs between two steps may change.
         merged=allowed.merged and bool(updates) and not facts.steps,
         fused_optimizer=allowed.fused_optimizer,
@@ -203,6 +204,8 @@ def in_words(
     if plan.restructured and sequences.equal_length is None:
         mean = float(sequences.lengths.float().mean())
         words.append(f"no work on padding: {mean:.1f} tokens per message instead of all positions")
+    if sequences.readout == Readout("first"):
+        words.append("the first token alone, which sees no other")
     if plan.last_position and plan.cut <= n_blocks:
         how = ", without keys and values" if plan.associative else ""
         words.append(f"block {n_blocks - 1} at the position of the class only{how}")

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ class Stored:
     """Hidden states at one cut.
 
     Attributes:
-        hidden: (n, D) of all tokens in front of a block; (U, D) at each sequence's last token behind the blocks.
+        hidden: (n, D) of all tokens in front of a block; (U, D) at each sequence's token that is read behind the
+            blocks. Where the mean is read: (n, D) up to the blocks' end, and (U, D) of the means behind the norm.
         seconds: what computing it took, or reading it from disk.
         words: where it lies, for the plan.
     """
@@ -83,7 +85,7 @@ class PrefixCache:
     passed: int = 0
     _stored: dict[int, Stored] = field(default_factory=dict)
     _in_memory: int = 0
-    _scratch: tempfile.TemporaryDirectory[str] | None = None
+    _scratch: Path | None = None
 
     def why_not(self, cut: int) -> str | None:
         """Why the hidden states at ``cut`` cannot be kept; None where they can."""
@@ -136,28 +138,29 @@ class PrefixCache:
 
     def part(self, cuts: list[int], chunks: list[Tensor], model: GPTModel) -> dict[int, Tensor]:
         """Hidden states of some chunks of sequences: per cut the rows of one after the other, on the CPU."""
-        numbers = torch.cat(chunks)
-        some = Sequences(
-            self.sequences.token_ids[self.sequences.token_rows(numbers)[0]],
-            self.sequences.lengths[numbers],
-            {},
-        )
+        whole, numbers = self.sequences, torch.cat(chunks)
+        read = None if whole.read is None else whole.read[numbers]
+        tokens = whole.token_ids[whole.token_rows(numbers)[0]]
+        some = Sequences(tokens, whole.lengths[numbers], {}, read, whole.readout)
         own = torch.arange(len(numbers)).split([len(chunk) for chunk in chunks])
-        rows = {cut: len(some) if cut > self.n_blocks else len(some.token_ids) for cut in cuts}
+        rows = {cut: len(tokens) if self._every_token(cut) else len(some) for cut in cuts}
         wanted = {cut: torch.empty(rows[cut], self.emb_dim) for cut in cuts}
-        _Pass(model.to(self.device), some, wanted, self.device, self.onednn).run(
-            own, lambda done, total: None
-        )
+        passing = _Pass(model.to(self.device), some, wanted, self.device, self.onednn)
+        passing.run(own, lambda done, total: None)
         self.passed += len(numbers)
         return wanted
 
     def rows_of(self, cut: int, chunks: list[Tensor]) -> Tensor:
         """Which rows of the hidden states at ``cut`` :meth:`part` gives for these chunks."""
         numbers = torch.cat(chunks)
-        return numbers if cut > self.n_blocks else self.sequences.token_rows(numbers)[0]
+        return self.sequences.token_rows(numbers)[0] if self._every_token(cut) else numbers
+
+    def _every_token(self, cut: int) -> bool:
+        """Whether the hidden states at ``cut`` are those of every token, or of what is read of a sequence."""
+        return cut <= self.n_blocks + self.sequences.readout.pools
 
     def _shape(self, cut: int) -> tuple[int, int]:
-        rows = len(self.sequences) if cut > self.n_blocks else int(self.sequences.lengths.sum())
+        rows = int(self.sequences.lengths.sum()) if self._every_token(cut) else len(self.sequences)
         return rows, self.emb_dim
 
     def _budget(self) -> int:
@@ -172,8 +175,9 @@ class PrefixCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             return self.folder
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="headtohead-prefix-")
-        return Path(self._scratch.name)
+            self._scratch = Path(tempfile.mkdtemp(prefix="headtohead-prefix-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
 
     # --- computing -------------------------------------------------------------------------------------------
 
@@ -304,14 +308,19 @@ class _Pass:
         rows, positions = self.sequences.token_rows(numbers)
         token_ids = self.sequences.token_ids[rows]
         x = self.model.tok_emb(token_ids.to(self.device)) + self.model.pos_emb(positions.to(self.device))
+        pools = self.sequences.readout.pools
         for cut, block in enumerate(self.blocks, start=1):
             self._store(cut, rows, x)
             if cut == max(self.wanted):
                 return
-            if cut < len(self.blocks):
+            if cut < len(self.blocks) or pools:
                 x = block.all_tokens(x, layout)
+        if pools:
+            self._store(len(self.blocks) + 1, rows, x)
+            self._store(len(self.blocks) + 2, numbers, layout.pad(self.model.final_norm(x)).mean(dim=1))
+            return
         last = self.blocks[-1]
-        at = last.last_token(layout.pad(last.normalize(x)), x[layout.last], layout.ended())
+        at = last.last_token(layout.pad(last.normalize(x)), x[layout.read], layout.ended())
         self._store(len(self.blocks) + 1, numbers, at)
         self._store(len(self.blocks) + 2, numbers, self.model.final_norm(at))
 

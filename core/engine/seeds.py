@@ -13,6 +13,7 @@ from headtohead.core.engine.heads import fit_heads
 from headtohead.core.engine.options import Job
 from headtohead.core.engine.side_by_side import fit_side_by_side
 from headtohead.core.engine.stacked import can_be_stacked, fit_stacked
+from headtohead.core.engine.threads import SMALL
 from headtohead.core.strategy import Strategy, Variant
 
 
@@ -35,12 +36,17 @@ def groups(engine: Engine, jobs: Sequence[Job]) -> list[list[Job]]:
 
 def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
     """Do the jobs of one group of :func:`groups`; each yields its outcome, or the error that ended it."""
+    engine = engine.of(jobs[0].part)
     way = way_of(engine, jobs[0].variant) if len(jobs) > 1 else Way.ALONE
     yield from _WAYS[way](engine, jobs, on_progress)
 
 
 def way_of(engine: Engine, variant: Variant) -> Way:
-    """How runs of a variant are done where there are several of them."""
+    """How runs of a variant are done where there are several of them.
+
+    Runs without a prefix use the whole machine, and are timed so; but in a small model one thread computes a product,
+    and of trials no time is compared.
+    """
     options, strategy = engine.options, variant.strategy
     if not options.together or options.reference or options.precision != "fp32":
         return Way.ALONE
@@ -52,7 +58,8 @@ def way_of(engine: Engine, variant: Variant) -> Way:
         return Way.ALONE
     if seen.only_head:
         return Way.HEADS
-    if seen.cut and options.device == "cpu" and not seen.steps:
+    idle_cores = not engine.part.test and engine.pretrained.config.emb_dim < SMALL
+    if (seen.cut or (idle_cores and seen.restructured)) and options.device == "cpu" and not seen.steps:
         return Way.SIDE_BY_SIDE  # cores share nothing but memory, so batching gains nothing
     on_cuda = options.device.startswith("cuda") and not options.compile
     if seen.cut and seen.restructured and on_cuda and can_be_stacked(strategy):
@@ -62,10 +69,12 @@ def way_of(engine: Engine, variant: Variant) -> Way:
 
 def _kind(engine: Engine, job: Job) -> object:
     """Jobs of the same kind form a group; a job that must run alone has a kind of its own."""
-    way = way_of(engine, job.variant)
+    way = way_of(engine.of(job.part), job.variant)
     if way is Way.HEADS:
-        return way
-    return (job.variant.label, job.seed) if way is Way.ALONE else job.variant.label
+        return way, job.part
+    if way is Way.SIDE_BY_SIDE and not job.part.test:
+        return way, job.part, job.variant.name  # whatever their hyperparameters
+    return way, job.part, repr(job.variant), job.seed if way is Way.ALONE else None
 
 
 def _one_after_another(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:

@@ -1,7 +1,8 @@
 """The distinct messages of a data set and how a batch of them lies in memory.
 
 A sequence holds the tokens that can matter (``core.readout``): read at the last position it has the full padded
-length; read at the last real token it is as long as its message, and a batch holds no padding at all. The same
+length; read at the last real token it is as long as its message, and a batch holds no padding at all; read at the
+first, it is one token. Where attention is not causal, or the mean is read, it always has the full length. The same
 padded message occurs several times in real data (7 % of the SMS messages), so hidden states and evaluations are
 computed once per distinct sequence.
 Shapes: U distinct sequences, B of them in a batch, n their tokens together, T the longest of the batch.
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from headtohead.core.data import Dataset
+from headtohead.core.readout import Readout
 from headtohead.core.training import SPLITS, SplitName, TrainConfig
 
 
@@ -25,11 +27,14 @@ class Layout:
     longest: int
     slots: Tensor | None  # (n,) the slot of each flat row among the B*T padded ones; None: all equally long
     last: Tensor  # (B,) the flat row of each sequence's last token
+    read: Tensor  # (B,) the flat row of the token whose logits classify: the last one, where attention is causal
 
     def to(self, device: str) -> "Layout":
         """A copy on a device."""
         slots = None if self.slots is None else self.slots.to(device, non_blocking=True)
-        return Layout(self.batch, self.longest, slots, self.last.to(device, non_blocking=True))
+        last = self.last.to(device, non_blocking=True)
+        read = last if self.read is self.last else self.read.to(device, non_blocking=True)
+        return Layout(self.batch, self.longest, slots, last, read)
 
     def pad(self, rows: Tensor) -> Tensor:
         """(n, C) -> (B, T, C); rows after a sequence's end are zero."""
@@ -61,6 +66,8 @@ class Sequences:
     token_ids: Tensor  # (sum of lengths,)
     lengths: Tensor  # (U,)
     of_row: dict[SplitName, Tensor]  # split -> (N,) number of the sequence
+    read: Tensor | None = None  # (U,) the token of each whose logits classify; None for the last, or for all
+    readout: Readout = Readout()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offsets", torch.cumsum(self.lengths, 0) - self.lengths)
@@ -77,11 +84,12 @@ class Sequences:
         """The layout of a batch of sequences (B,)."""
         lengths = self.lengths[numbers]
         last = torch.cumsum(lengths, 0) - 1
+        read = last if self.read is None else last - lengths + 1 + self.read[numbers]
         if self.equal_length is not None:
-            return Layout(len(numbers), self.equal_length, None, last)
+            return Layout(len(numbers), self.equal_length, None, last, read)
         longest = int(lengths.max())
         inside = torch.arange(longest, device=lengths.device) < lengths[:, None]
-        return Layout(len(numbers), longest, inside.flatten().nonzero().squeeze(1), last)
+        return Layout(len(numbers), longest, inside.flatten().nonzero().squeeze(1), last, read)
 
     def token_rows(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """The flat rows (n,) of a batch's tokens in ``token_ids``, and their positions (n,) in their messages."""
@@ -94,17 +102,27 @@ class Sequences:
         """Identifies the sequences, whichever rows they belong to."""
         digest = hashlib.sha256(self.lengths.numpy().tobytes())
         digest.update(self.token_ids.numpy().tobytes())
+        if self.readout.key():
+            digest.update(repr(self.readout.key()).encode())
+        if self.read is not None:
+            digest.update(self.read.numpy().tobytes())
         return digest.hexdigest()
 
 
 def distinct_sequences(dataset: Dataset, config: TrainConfig) -> Sequences:
     """Find the distinct sequences of a data set, in the order of their first row (train, validation, test)."""
-    numbers: dict[tuple[int, ...], int] = {}
+    readout = config.readout
+    numbers: dict[tuple[tuple[int, ...], int], int] = {}
     of_row: dict[SplitName, Tensor] = {}
     for name in SPLITS:
         split = getattr(dataset, name)
-        lengths = config.readout.lengths(split.last_position, dataset.max_length).tolist()
-        rows = [row[:end] for row, end in zip(split.token_ids.tolist(), lengths, strict=True)]
-        of_row[name] = torch.tensor([numbers.setdefault(tuple(row), len(numbers)) for row in rows])
-    token_ids = torch.tensor([token for row in numbers for token in row])
-    return Sequences(token_ids, torch.tensor([len(row) for row in numbers]), of_row)
+        lengths = readout.lengths(split.last_position, dataset.max_length)
+        read = readout.positions(split.last_position, dataset.max_length)
+        read = lengths - 1 if read is None else read
+        rows = [tuple(row[:end]) for row, end in zip(split.token_ids.tolist(), lengths.tolist(), strict=True)]
+        of_row[name] = torch.tensor(
+            [numbers.setdefault(key, len(numbers)) for key in zip(rows, read.tolist(), strict=True)]
+        )
+    token_ids = torch.tensor([token for row, _ in numbers for token in row])
+    reads = None if readout.causal or readout.pools else torch.tensor([at for _, at in numbers])
+    return Sequences(token_ids, torch.tensor([len(row) for row, _ in numbers]), of_row, reads, readout)

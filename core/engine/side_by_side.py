@@ -55,7 +55,7 @@ def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome | N
     """The run's outcome; None where it must not share the generator."""
     with engine.drawing:
         run = engine.prepare(job, on_progress)
-        if run.verdict.draws or not run.plan.cut:
+        if run.verdict.draws or not (run.plan.cut or run.plan.restructured):
             return None
         events = events_of(engine, job.seed)
     outcome = engine.finish(run, engine.train(run, events, on_progress))

@@ -154,7 +154,7 @@ class Stack:
             self.events = [events_of(engine, run.job.seed) for run in runs]
         if not all(run.plan == runs[0].plan and run.plan.restructured for run in runs):
             raise TrainingError("; ".join(runs[0].plan.notes) or "the seeds have different plans")
-        tails = [Tail(run) for run in runs]
+        tails = [Tail(run, engine.config.readout) for run in runs]
         self.tail = tails[0]
         self.trained: dict[str, nn.Parameter] = {}
         self.fixed: dict[str, Tensor] = {}  # frozen tensors that each seed draws for itself

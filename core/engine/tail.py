@@ -2,7 +2,8 @@
 
 Products with stacked parameters (S, ...) become batched ones under ``torch.func.vmap``; what the runs have in
 common has no dimension of runs. All batches need one shape there, so they are padded to the longest sequence of
-all: attention is causal, so a token behind a sequence's end changes nothing before it, and nobody reads it.
+all: where lengths differ attention is causal, so a token behind a sequence's end changes nothing before it, and
+nobody reads it.
 Shapes: S runs, B rows, T the longest sequence, D dims, C classes.
 """
 
@@ -16,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from headtohead.core.engine.block import EngineBlock, transformer_blocks
 from headtohead.core.engine.fit import TrainingRun
 from headtohead.core.engine.sequences import Layout, Sequences
+from headtohead.core.readout import Readout
 
 
 @dataclass(frozen=True)
@@ -32,40 +34,42 @@ class Rectangle(Layout):
 class Tail(nn.Module):
     """The stages of a run's model behind the cut, as a module whose tensors others can stand in for."""
 
-    def __init__(self, run: TrainingRun) -> None:
+    def __init__(self, run: TrainingRun, readout: Readout) -> None:
         super().__init__()
         self.run = run
+        self.pools = readout.pools
         blocks = transformer_blocks(run.model)
         self.blocks = nn.ModuleList(blocks[run.plan.cut - 1 :])
         self.norm = run.model.final_norm if run.plan.cut <= len(blocks) + 1 else nn.Identity()
         self.head = run.model.out_head
 
-    def forward(self, hidden: Tensor, last: Tensor, behind: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, read: Tensor, behind: Tensor | None) -> Tensor:
         """Hidden states at the cut -> class logits (B, C).
 
         Args:
-            hidden: (B, T, D), or (B, D) where the cut is behind the blocks.
-            last: (B,) where among B*T tokens each sequence's last one is.
+            hidden: (B, T, D), or (B, D) where the cut leaves one token of each message.
+            read: (B,) where among B*T tokens the one of each sequence is that is read.
             behind: (B, T) True behind a sequence's end; None where all are equally long.
         """
-        at = self._through_blocks(hidden, last, behind) if len(self.blocks) else hidden
-        logits: Tensor = self.head(self.norm(at))
+        at = self.norm(self._through_blocks(hidden, read, behind) if len(self.blocks) else hidden)
+        logits: Tensor = self.head(at.mean(dim=1) if at.dim() == 3 else at)
         return logits
 
-    def _through_blocks(self, hidden: Tensor, last: Tensor, behind: Tensor | None) -> Tensor:
-        """Hidden states at the last token of each sequence, behind the last block: -> (B, D)."""
+    def _through_blocks(self, hidden: Tensor, read: Tensor, behind: Tensor | None) -> Tensor:
+        """Hidden states behind the last block, of the token that is read (B, D), or of all to be pooled (B, T, D)."""
         plan = self.run.plan
-        layout = Rectangle(hidden.shape[0], hidden.shape[1], None, last, behind)
+        layout = Rectangle(hidden.shape[0], hidden.shape[1], None, read, read, behind)
         *blocks, block = self._engine_blocks()
         x = hidden.flatten(0, 1)
         for each in blocks:
             x = each.all_tokens(x, layout)
         if not plan.last_position:
-            return block.all_tokens(x, layout)[last]
+            x = block.all_tokens(x, layout)
+            return layout.pad(x) if self.pools else x[read]
         if plan.merged:
             # Asked for at every call: only during it are the declared factors those that stand in.
             block.updates = self.run.strategy.low_rank(self.run.model)
-        return block.last_token(layout.pad(block.normalize(x)), x[last], layout.ended())
+        return block.last_token(layout.pad(block.normalize(x)), x[read], layout.ended())
 
     def _engine_blocks(self) -> list[EngineBlock]:
         """Blocks that keep nothing from one call to the next, and call inserted layers as they are."""
@@ -107,15 +111,16 @@ def logits_of_all(
 def _inputs(
     tail: Tail, sequences: Sequences, numbers: Tensor, device: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What :meth:`Tail.forward` takes, for each run: hidden states (S, ...), last (S, B) and behind (S, B, T)."""
+    """What :meth:`Tail.forward` takes, for each run: hidden states (S, ...), read (S, B) and behind (S, B, T)."""
     stored = tail.run.stored
     assert stored is not None
     lengths = sequences.lengths[numbers]  # (S, B)
     longest = int(lengths.max())
     within = torch.arange(longest)
-    last = torch.arange(numbers.shape[1]) * longest + lengths - 1
+    inside = lengths - 1 if sequences.read is None else sequences.read[numbers]
+    read = torch.arange(numbers.shape[1]) * longest + inside
     behind = None
-    if not len(tail.blocks):
+    if not len(tail.blocks) and len(stored.hidden) == len(sequences):
         rows = numbers
     else:
         # Behind its end a sequence's last token is repeated: any finite numbers would do.
@@ -123,4 +128,4 @@ def _inputs(
         if sequences.equal_length is None:
             behind = (within >= lengths[..., None]).to(device, non_blocking=True)
     hidden = stored.hidden[rows.to(stored.hidden.device, non_blocking=True)].to(device)
-    return hidden, last.to(device, non_blocking=True), behind
+    return hidden, read.to(device, non_blocking=True), behind

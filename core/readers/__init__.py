@@ -9,9 +9,9 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 
-from headtohead.core.readers.rows import Columns, LabelledText
+from headtohead.core.readers.rows import Columns, LabelledText, Rows
 
-__all__ = ["Columns", "LabelledText", "formats", "read_labelled_texts"]
+__all__ = ["Columns", "LabelledText", "Rows", "formats", "read_labelled_texts"]
 
 Reader = Callable[[bytes, str, Columns], list[LabelledText]]
 USUAL_SUFFIX = ".csv"  # how a file is read whose ending says nothing

@@ -1,13 +1,19 @@
 """Rows of labelled messages, and which columns of a file with named columns hold them."""
 
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headtohead.core.errors import InputError
 
 LARGEST_FILE = 500_000_000  # bytes; what is larger than this is no table of messages
 LABEL_COLUMNS = ("label", "labels", "category", "class", "target", "v1", "spam", "sentiment", "intent")
+SPLIT_NAMES = {  # what files, folders and hubs call the three splits
+    **{"train": "train", "training": "train"},
+    **{"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"},
+    **{"test": "test", "testing": "test"},
+}
 TEXT_COLUMNS = (
     *("text", "texts", "message", "messages", "sms", "content", "body"),
     *("v2", "tweet", "review", "sentence", "comment", "email"),
@@ -20,6 +26,14 @@ class LabelledText:
 
     label: str
     text: str
+
+
+class Rows(list[LabelledText]):
+    """Rows, and how their file was understood: one phrase without a full stop, such as "UTF-8, separated by ';'"."""
+
+    def __init__(self, rows: Iterable[LabelledText] = (), how: str = "") -> None:
+        super().__init__(rows)
+        self.how = how
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,41 @@ def find_columns(names: Sequence[str], chosen: Columns, file: str) -> tuple[int,
     if label_at == text_at:
         raise InputError(f"{file}: the label and the text cannot both be the column {names[label_at]!r}")
     return label_at, text_at
+
+
+def as_cell(value: object) -> str | None:
+    """A value of a typed format as the text that a table would have for it; None where it has none."""
+    if value is None or isinstance(value, list | dict | bytes):
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+def row_of(label: object, text: object, where: str) -> LabelledText:
+    """A row of a typed format.
+
+    Raises:
+        InputError: there is no label or no text, or one is no plain value.
+    """
+    cells = {"label": as_cell(label), "text": text if isinstance(text, str) else as_cell(text)}
+    for what, cell in cells.items():
+        if cell is None or not cell.strip():
+            raise InputError(f"{where} has no {what}; fill it in or delete the row")
+        check_text(cell, where)
+    return LabelledText(str(cells["label"]).strip(), str(cells["text"]))
+
+
+def check_text(text: str, where: str) -> None:
+    """InputError where a text holds halves of characters, which no file can be written with."""
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(
+            f"{where} holds half a character (a lone surrogate); write the text as valid Unicode"
+        )
 
 
 def _find_column(

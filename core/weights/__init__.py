@@ -5,12 +5,13 @@ request is meant for another source. A new source is its file and its line in :d
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from headtohead.core.config import CONFIGS
+from headtohead.core.config import CONFIGS, HUB_PREFIX, PUBLISHED_SIZES, RANDOM_PREFIX
 from headtohead.core.errors import InputError
 from headtohead.core.files import file_errors
-from headtohead.core.weights import demo, openai
+from headtohead.core.weights import demo, hub, local, published, random
 from headtohead.core.weights.pretrained import Pretrained, Wanted
 
 __all__ = ["Pretrained", "Wanted", "find_pretrained"]
@@ -18,7 +19,9 @@ __all__ = ["Pretrained", "Wanted", "find_pretrained"]
 # Asked in this order; the first that answers is taken.
 SOURCES: tuple[Callable[[Wanted], Pretrained | None], ...] = (
     demo.find,
-    openai.find,
+    hub.find,
+    local.find,
+    published.find,
 )
 
 
@@ -26,9 +29,11 @@ def find_pretrained(model: str | None, weights_dir: Path | None, *, download: bo
     """Find, download or generate pretrained weights, and check them.
 
     Args:
-        model: a published size, "demo", or None for 124M (or whatever ``weights_dir`` itself holds).
-        weights_dir: a folder with a checkpoint, or with one in a subfolder named after the size; None for the
-            cache folder, into which missing files are downloaded.
+        model: a published size, "demo", "hf:NAME" for a model on the Hugging Face Hub, or None for 124M (or whatever
+            ``weights_dir`` itself holds). "random:" before one of these, or alone, takes the shape and draws the
+            weights.
+        weights_dir: a folder with a checkpoint of OpenAI's or of transformers', or with one in a subfolder named
+            after the size; None for the caches, into which missing files are downloaded.
         download: False never touches the network.
 
     Raises:
@@ -39,8 +44,25 @@ def find_pretrained(model: str | None, weights_dir: Path | None, *, download: bo
     with file_errors(
         "reading the weights", "give another folder with --weights-dir, or another HEADTOHEAD_CACHE"
     ):
-        for find in SOURCES:
-            found = find(wanted)
-            if found is not None:
-                return found
-    raise InputError(f"model {model!r} is unknown; choose one of {', '.join(CONFIGS)}")
+        if model is not None and model.startswith(RANDOM_PREFIX):
+            return _random(wanted, model.removeprefix(RANDOM_PREFIX))
+        return _find(wanted)
+
+
+def _find(wanted: Wanted) -> Pretrained:
+    for find in SOURCES:
+        found = find(wanted)
+        if found is not None:
+            return found
+    raise InputError(
+        f"model {wanted.model!r} is unknown; choose one of {', '.join(CONFIGS)}, or {HUB_PREFIX}NAME of a model on "
+        "the Hugging Face Hub"
+    )
+
+
+def _random(wanted: Wanted, shape: str) -> Pretrained:
+    """Random weights; a published shape is known without its weights, any other comes with a model."""
+    if wanted.weights_dir is None and shape in PUBLISHED_SIZES:
+        return random.contrast(wanted, None)
+    known = shape in CONFIGS or shape.startswith(HUB_PREFIX)
+    return random.contrast(wanted, _find(replace(wanted, model=shape if known else None)))

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from headtohead.core.errors import InputError
-from headtohead.core.files import CACHE_FIX, file_errors, scratch_folder, write_text_atomic
+from headtohead.core.files import CACHE_FIX, cache_dir, file_errors, scratch_folder, write_text_atomic
 from headtohead.core.json_files import read_object
 from headtohead.core.weights.pretrained import Tensors, tensors_sha256
 
@@ -27,6 +29,25 @@ def read(path: Path, sha256: str) -> Tensors:
     if intact_sha256(path) != sha256:
         raise InputError(f"{path} was removed or damaged after it was checked; run the command again")
     return load_file(path)
+
+
+def ensure(name: str, key: str, what: str, convert: Callable[[], Tensors]) -> tuple[Path, str]:
+    """The converted copy of a checkpoint and the hash of its weights; made where it is missing or damaged.
+
+    Args:
+        name: the model's, for the file's name.
+        key: identifies the checkpoint and how it is converted.
+        what: what is converted, and by what, as it is said to the user.
+        convert: gives the tensors.
+    """
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
+    path = cache_dir() / "weights" / f"{safe[:40]}-{key}.safetensors"
+    sha256 = intact_sha256(path)
+    if sha256 is None:
+        why = f"The converted copy {path} is damaged: converting" if path.exists() else "Converting"
+        print(f"{why} {what}; the next load is immediate.", file=sys.stderr)
+        sha256 = store(convert(), path)
+    return path, sha256
 
 
 def store(tensors: Tensors, path: Path) -> str:
@@ -57,12 +78,16 @@ def intact_sha256(path: Path) -> str | None:
         return None
     try:
         hashes = read_object(notes, "")
-        weights_sha256, fingerprint = str(hashes["weights_sha256"]), hashes["file_fingerprint"]
+        weights_sha256, written = str(hashes["weights_sha256"]), hashes["file_fingerprint"]
     except (InputError, KeyError):
         return None  # the notes are damaged: the caller converts again and says so
+    return weights_sha256 if fingerprint(path) == written else None
+
+
+def fingerprint(path: Path) -> str:
+    """Identifies a file's bytes; hashed once per process and state of the file."""
     status = path.stat()
-    unchanged = _fingerprint_once(path, status.st_size, status.st_mtime_ns) == fingerprint
-    return weights_sha256 if unchanged else None
+    return _fingerprint_once(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache

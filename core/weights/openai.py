@@ -9,22 +9,21 @@ import hashlib
 import json
 import math
 import os
-import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from headtohead.core.config import CONFIGS, DEFAULT_MODEL, PUBLISHED_SIZES, GPTConfig
+from headtohead.core.config import CONFIGS, GPTConfig
 from headtohead.core.download import download as download_file
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.files import cache_dir, sha256_of
 from headtohead.core.weights import converted
-from headtohead.core.weights.pretrained import Pretrained, Tensors, Wanted, parameter_shapes
-from headtohead.core.weights.shape import read_shape
+from headtohead.core.weights.layout import AS_IS, TRANSPOSED, Layout, split_stored
+from headtohead.core.weights.pretrained import Pretrained, Tensors, check_finite, parameter_shapes
+from headtohead.core.weights.shape import checked_name, read_shape, shape_text
 
 URLS = (
     "https://openaipublic.blob.core.windows.net/gpt-2/models",
@@ -45,15 +44,14 @@ HPARAMS = {
 CONVERSION_VERSION = 1  # part of the cache key: raise it when the converted file changes
 
 # OpenAI variable -> (how it is stored, the parameters it fills). A linear layer's weight is stored as
-# (1, in, out), the transpose of torch's; a variable that fills several parameters holds them side by side.
-AS_IS, TRANSPOSED = "as is", "transposed"
-VARIABLES = {
+# (1, in, out); a variable that fills several parameters holds them side by side.
+VARIABLES: dict[str, Layout] = {
     "model/wte": (AS_IS, ("tok_emb.weight",)),
     "model/wpe": (AS_IS, ("pos_emb.weight",)),
     "model/ln_f/g": (AS_IS, ("final_norm.scale",)),
     "model/ln_f/b": (AS_IS, ("final_norm.shift",)),
 }
-BLOCK_VARIABLES = {
+BLOCK_VARIABLES: dict[str, Layout] = {
     "ln_1/g": (AS_IS, ("norm1.scale",)),
     "ln_1/b": (AS_IS, ("norm1.shift",)),
     "attn/c_attn/w": (TRANSPOSED, ("att.W_query.weight", "att.W_key.weight", "att.W_value.weight")),
@@ -69,91 +67,58 @@ BLOCK_VARIABLES = {
 }
 
 
-def find(wanted: Wanted) -> Pretrained | None:
-    """A published size, from the cache or downloaded into it, or whatever checkpoint the user's folder holds."""
-    if wanted.model is not None and wanted.model not in PUBLISHED_SIZES:
-        return None
-    if wanted.weights_dir is None:
-        name = wanted.model or DEFAULT_MODEL
-        folder = _published_checkpoint(name, wanted.download)
-        return _converted(folder, name, f"OpenAI's GPT-2 {name}, {URLS[0]}/{name}")
-    folder, expected = _local_checkpoint(wanted.weights_dir, wanted.model)
-    found = _converted(folder, expected, f"GPT-2 checkpoint in the folder {folder}")
-    return replace(found, weights_dir=wanted.weights_dir)
+def recognises(folder: Path) -> bool:
+    """Whether a folder holds, or was to hold, a checkpoint in OpenAI's format."""
+    return any((folder / file).exists() for file in NEEDED_FILES)
 
 
-# --- where a checkpoint lies -------------------------------------------------------------------------------
+def published(name: str, *, download: bool) -> Pretrained:
+    """A published size from the cache folder; what is missing there is downloaded.
 
-
-def _local_checkpoint(weights_dir: Path, model: str | None) -> tuple[Path, str | None]:
-    """The checkpoint's folder and the size it must have (None for any): DIR/<size>, else DIR itself."""
-    if not weights_dir.is_dir():
-        raise InputError(f"the weights folder {weights_dir} does not exist")
-    wanted = model or DEFAULT_MODEL
-    if (weights_dir / wanted).is_dir():
-        return weights_dir / wanted, wanted
-    if any((weights_dir / file).exists() for file in NEEDED_FILES):
-        return weights_dir, model
-    others = [size for size in PUBLISHED_SIZES if (weights_dir / size).is_dir()]
-    hint = f"; it does hold {', '.join(others)}: name that with --model" if others else ""
-    raise InputError(
-        f"the weights folder {weights_dir} holds neither a folder {wanted} nor the files "
-        f"{', '.join(NEEDED_FILES)}{hint}"
-    )
+    Raises:
+        Unavailable: it is not there whole and may not, or could not, be downloaded.
+        InputError: a checkpoint that is damaged or of another shape.
+    """
+    folder = _published_checkpoint(name, download)
+    return load(folder, name, f"OpenAI's GPT-2 {name}, {URLS[0]}/{name}")
 
 
 def _published_checkpoint(name: str, download: bool) -> Path:
     """The folder in the cache with OpenAI's files; what is missing there is downloaded."""
     folder = cache_dir() / "gpt2" / name
     missing = [file for file in NEEDED_FILES if not (folder / file).exists()]
-    try:
-        if missing and not download:
-            raise Unavailable(f"GPT-2 {name} is not in {folder} and downloading is switched off")
-        for file in missing:
-            urls = [f"{source}/{name}/{file}" for source in URLS]
-            size = _data_bytes(CONFIGS[name]) if file == DATA_FILE else None
-            download_file(urls, folder / file, description=f"GPT-2 {name} {file}", size=size)
-    except Unavailable as error:
-        raise Unavailable(
-            f"{error}; to supply the weights, put OpenAI's {', '.join(NEEDED_FILES)} into a folder "
-            f"and name it with --weights-dir"
-        ) from error
+    if missing and not download:
+        raise Unavailable(f"GPT-2 {name} is not in {folder} and downloading is switched off")
+    for file in missing:
+        urls = [f"{source}/{name}/{file}" for source in URLS]
+        size = _data_bytes(CONFIGS[name]) if file == DATA_FILE else None
+        download_file(urls, folder / file, description=f"GPT-2 {name} {file}", size=size)
     return folder
 
 
 # --- the converted copy in the cache -----------------------------------------------------------------------
 
 
-def _converted(folder: Path, expected: str | None, source: str) -> Pretrained:
-    """Use the converted copy of a checkpoint, or make it where it is missing or damaged."""
+def load(folder: Path, expected: str | None, source: str) -> Pretrained:
+    """A checkpoint of OpenAI's, converted once.
+
+    Args:
+        folder: holds the files.
+        expected: the published size that it must have; None for any shape.
+        source: where it came from, as :class:`Pretrained` has it.
+
+    Raises:
+        InputError: a file is missing, damaged or of another shape.
+    """
     for file in NEEDED_FILES:
         if not (folder / file).is_file():
             raise InputError(f"{folder} has no file {file}; a checkpoint needs {', '.join(NEEDED_FILES)}")
     config = read_shape(folder / HPARAMS_FILE, HPARAMS)
-    name = _checked_name(folder, config, expected)
-    path = cache_dir() / "weights" / f"{name[:40]}-{_cache_key(folder, config)}.safetensors"
-    sha256 = converted.intact_sha256(path)
-    if sha256 is None:
-        why = f"The converted copy {path} is damaged: converting" if path.exists() else "Converting"
-        print(f"{why} {folder} with TensorFlow; the next load is immediate.", file=sys.stderr)
-        sha256 = converted.store(read_checkpoint(folder, config), path)
+    name = checked_name(folder / HPARAMS_FILE, config, expected, HPARAMS)
+    path, sha256 = converted.ensure(
+        name, _cache_key(folder, config), f"{folder} with TensorFlow", lambda: read_checkpoint(folder, config)
+    )
     return Pretrained(name, config, sha256, source, partial(converted.read, path, sha256))
-
-
-def _checked_name(folder: Path, config: GPTConfig, expected: str | None) -> str:
-    """The size's name, or the folder's name where the shape is none of the published sizes."""
-    if expected is not None and config != CONFIGS[expected]:
-        raise InputError(
-            f"{folder / HPARAMS_FILE} describes {_shape_text(config)}, but {expected} has "
-            f"{_shape_text(CONFIGS[expected])}; choose the model that the folder holds, or the right folder"
-        )
-    known = [size for size in PUBLISHED_SIZES if CONFIGS[size] == config]
-    name = folder.resolve().name
-    return known[0] if known else "custom" if name in CONFIGS or not name else name
-
-
-def _shape_text(config: GPTConfig) -> str:
-    return ", ".join(f"{key} {getattr(config, field)}" for key, field in HPARAMS.items())
 
 
 def _cache_key(folder: Path, config: GPTConfig) -> str:
@@ -194,11 +159,12 @@ def read_checkpoint(folder: Path, config: GPTConfig) -> Tensors:
             stored = torch.from_numpy(reader.get_tensor(variable))
         except read_errors as error:
             raise InputError(_damage(folder, config, variable, error)) from error
-        tensors |= _split_variable(stored, layout, parameters)
+        tensors |= split_stored(stored, layout, parameters)
+        check_finite(stored, f"{folder / DATA_FILE}: variable {variable}")
     return tensors
 
 
-def variable_map(config: GPTConfig) -> dict[str, tuple[str, tuple[str, ...]]]:
+def variable_map(config: GPTConfig) -> dict[str, Layout]:
     """OpenAI variable -> (AS_IS or TRANSPOSED, the GPTModel parameters it fills), for all blocks."""
     blocks = {
         f"model/h{block}/{variable}": (layout, tuple(f"trf_blocks.{block}.{name}" for name in parameters))
@@ -208,24 +174,12 @@ def variable_map(config: GPTConfig) -> dict[str, tuple[str, tuple[str, ...]]]:
     return VARIABLES | blocks
 
 
-def _split_variable(stored: Tensor, layout: str, parameters: tuple[str, ...]) -> Tensors:
-    """One variable as the parameters it fills: (1, in, n * out) -> n x (out, in), or (n * D,) -> n x (D,)."""
-    if layout == TRANSPOSED:
-        stored = stored.reshape(stored.shape[-2:])
-    parts = stored.chunk(len(parameters), dim=-1)
-    # Copies of their own: safetensors refuses to write views that share memory.
-    return {
-        name: part.T.contiguous() if layout == TRANSPOSED else part.clone()
-        for name, part in zip(parameters, parts, strict=True)
-    }
-
-
 def _check_variables(
     folder: Path, config: GPTConfig, shapes: dict[str, list[int]], types: dict[str, str]
 ) -> None:
     """Every variable of the model is there as float32 with its shape, and no other one is."""
     index, expected = folder / INDEX_FILE, _variable_shapes(config)
-    described = f"{HPARAMS_FILE} ({_shape_text(config)})"
+    described = f"{HPARAMS_FILE} ({shape_text(config, HPARAMS)})"
     for variable, shape in expected.items():
         if variable not in shapes:
             raise InputError(f"{index} has no variable {variable}, which the model of {described} needs")

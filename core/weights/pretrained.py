@@ -1,6 +1,7 @@
 """What every source of weights gives: a shape, named tensors, and what identifies them."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from headtohead.core.config import GPTConfig
+from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
+from headtohead.core.tokenizer import Tokenizer
 
 Tensors = dict[str, Tensor]  # float32 on the CPU, named as GPTModel's parameters, without TIED_HEAD
 TIED_HEAD = "out_head.weight"  # GPT-2's output head is its token embedding; no source gives it twice
@@ -31,13 +34,16 @@ class Pretrained:
     """Weights that were found and checked.
 
     Attributes:
-        name: "124M", "355M", "774M", "1558M", "demo", or the folder's name where the shape is none of these.
+        name: "124M", "355M", "774M", "1558M", "demo", "hf:NAME", the folder's name where the shape is none of
+            these, or "random:" and one of them.
         config: the model's shape.
-        sha256: identifies the weights: over every tensor's name, type, shape and bytes.
+        sha256: identifies the weights: over every tensor's name, type, shape and bytes, and over the tokenizer
+            where it is not GPT-2's.
         source: one sentence that says where they came from.
         read: gives the tensors, anew at every call; raises InputError where they are gone or changed by now.
         is_demo: True for the embedded demo.
         weights_dir: the folder that the user named; None where there was none.
+        tokenizer: the model's own; None for GPT-2's.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Pretrained:
     read: Callable[[], Tensors] = field(compare=False, repr=False)
     is_demo: bool = False
     weights_dir: Path | None = None
+    tokenizer: Tokenizer | None = field(default=None, compare=False, repr=False)
 
     def build(self) -> GPTModel:
         """A fresh model on the CPU in evaluation mode; writing to it changes neither file nor other models.
@@ -69,6 +76,12 @@ def tensors_sha256(tensors: Tensors) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.numpy().data)
     return digest.hexdigest()
+
+
+def check_finite(tensor: Tensor, where: str) -> None:
+    """InputError, beginning with ``where``, for a tensor that holds NaN or an infinity."""
+    if not all(math.isfinite(float(limit)) for limit in tensor.aminmax()):
+        raise InputError(f"{where} holds values that are no finite numbers; replace it by an intact copy")
 
 
 def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:

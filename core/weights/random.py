@@ -6,16 +6,39 @@ sqrt(2 * n_layers) where a block writes back into the residual stream; norms at 
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from headtohead.core.config import GPTConfig
-from headtohead.core.weights.pretrained import Pretrained, Tensors, parameter_shapes, tensors_sha256
+from headtohead.core.config import CONFIGS, DEFAULT_MODEL, RANDOM_PREFIX, GPTConfig
+from headtohead.core.weights.pretrained import Pretrained, Tensors, Wanted, parameter_shapes, tensors_sha256
 
+SEED = 123
 SPREAD = 0.02
 WRITES_BACK = ("out_proj.weight", "ff.layers.2.weight")
+
+
+def contrast(wanted: Wanted, model: Pretrained | None) -> Pretrained:
+    """The model that ``random:NAME`` asks for.
+
+    Args:
+        wanted: as it was asked for.
+        model: the pretrained one whose shape and tokenizer are taken; None for the published size NAME, of which
+            nothing but the shape is needed.
+    """
+    name = wanted.model.removeprefix(RANDOM_PREFIX) if wanted.model else DEFAULT_MODEL
+    if model is None:
+        return random_pretrained(RANDOM_PREFIX + name, CONFIGS[name], SEED, _source(name))
+    found = random_pretrained(
+        RANDOM_PREFIX + model.name, model.config, SEED, _source(model.name), is_demo=model.is_demo
+    )
+    return replace(found, weights_dir=model.weights_dir, tokenizer=model.tokenizer)
+
+
+def _source(name: str) -> str:
+    return f"random weights in the shape of {name}, drawn with seed {SEED} as GPT-2's were before pretraining"
 
 
 def random_pretrained(

@@ -40,4 +40,4 @@ class LocalLauncher:
                 yield run, folder
 
     def _job(self, run: Run) -> Job:
-        return Job(run.variant, run.seed, self.scratch / f"{run.run_id}.classifier")
+        return Job(run.variant, run.seed, self.scratch / f"{run.run_id}.classifier", run.part)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from headtohead.core.config import GPTConfig
 from headtohead.core.data import Dataset, Split
-from headtohead.core.engine import Engine, EngineOptions
+from headtohead.core.engine import Engine, EngineOptions, Part
 from headtohead.core.engine.plan import Plan
 from headtohead.core.errors import InputError
 from headtohead.core.files import cache_dir, write_bytes_atomic
@@ -46,7 +46,8 @@ def pack_engine(engine: Engine, options: EngineOptions) -> Plain:
         arrays = {key: getattr(split, key).numpy() for key in _SPLIT_TENSORS}
         splits[name] = {"texts": list(split.texts), **arrays}
     own = {each.name: getattr(dataset, each.name) for each in fields(Dataset) if each.name not in SPLITS}
-    own |= {"csv": {}, "label_names": list(dataset.label_names)}  # the files are written here alone
+    # The files are written, and what is said of them is said, here alone.
+    own |= {"csv": {}, "label_names": list(dataset.label_names), "preparation": None}
     folder = pretrained.weights_dir
     return {
         "package": package_hash(),
@@ -82,6 +83,8 @@ def pack_run(run: Run, retries: int) -> Plain:
         "plugin": variant.plugin.read_text(encoding="utf-8") if variant.plugin else None,
         "seed": run.seed,
         "run_id": run.run_id,
+        "part": asdict(run.part),
+        "trial_of": run.trial_of,
         "retries": retries,
     }
 
@@ -107,10 +110,10 @@ def unpack_engine(parcel: Plain, weights: "Weights") -> Engine:
     about = dict(parcel["pretrained"])
     config = GPTConfig(**about.pop("config"))
     folder = about.pop("weights_dir")
-    path = weights.path_on_node(about["sha256"])
+    path, tensors_sha256 = weights.on_node(about["sha256"])
     pretrained = Pretrained(
         config=config,
-        read=lambda: read(path, about["sha256"]),
+        read=lambda: read(path, tensors_sha256),
         weights_dir=Path(folder) if folder else None,
         **about,
     )
@@ -135,14 +138,15 @@ class Weights:
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
 
-    def path_on_node(self, sha256: str) -> Path:
-        """The file, which is written if the node does not have it."""
+    def on_node(self, sha256: str) -> tuple[Path, str]:
+        """The file, which is written if the node does not have it, and the hash of its tensors."""
         path = cache_dir() / NODE_FOLDER / f"{sha256}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if intact_sha256(path) != sha256:
-                store({name: as_tensor(array) for name, array in self._fetch().items()}, path)
-        return path
+            found = intact_sha256(path)
+            if found is None:
+                found = store({name: as_tensor(array) for name, array in self._fetch().items()}, path)
+        return path, found
 
 
 def unpack_run(about: Plain) -> Run:
@@ -154,7 +158,7 @@ def unpack_run(about: Plain) -> Run:
         if not plugin.is_file():
             write_bytes_atomic(plugin, text.encode("utf-8"))
     variant = rebuild_variant(about["name"], about["label"], about["values"], plugin)
-    return Run(variant, about["seed"], about["run_id"])
+    return Run(variant, about["seed"], about["run_id"], None, Part(**about["part"]), about["trial_of"])
 
 
 def pack_folder(folder: Path) -> dict[str, np.ndarray]:

@@ -79,11 +79,12 @@ class RayLauncher:
 
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         """The engine's groups; those that would only share cores are divided, so that they can be anywhere."""
-        jobs = {Job(run.variant, run.seed, Path(run.run_id)): run for run in runs}
+        jobs = {Job(run.variant, run.seed, Path(run.run_id), run.part): run for run in runs}
         found: list[list[Run]] = []
         for group in groups(self.engine, list(jobs)):
             members = [jobs[job] for job in group]
-            shared = way_of(self.engine, members[0].variant) is Way.SIDE_BY_SIDE
+            engine = self.engine.of(members[0].part)
+            shared = way_of(engine, members[0].variant) is Way.SIDE_BY_SIDE
             size = self.cpus if shared else len(members)
             found += [members[first : first + size] for first in range(0, len(members), size)]
         return found

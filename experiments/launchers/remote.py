@@ -63,7 +63,9 @@ def do_group(job: Plain, get: Callable[[Any], Any], where: str) -> Iterator[Plai
     runs = [unpack_run(about) for about in job["runs"]]
     with tempfile.TemporaryDirectory(prefix="headtohead-run-") as name:
         scratch = Path(name)
-        jobs = {Job(run.variant, run.seed, scratch / f"{run.run_id}.classifier"): run for run in runs}
+        jobs = {
+            Job(run.variant, run.seed, scratch / f"{run.run_id}.classifier", run.part): run for run in runs
+        }
         for each, outcome in fit_group(engine, list(jobs), lambda progress: None):
             run = jobs[each]
             facts = job["facts"] | {"environment": environment, "retries": retries[run.run_id]}

@@ -45,7 +45,21 @@ def all_sections(summary: Summary) -> list[Section]:
 
 
 def _section_makers() -> tuple[SectionMaker, ...]:
-    """One entry for each module beside this one."""
-    from headtohead.experiments.sections import retried
+    """One entry for each section's module beside this one."""
+    from headtohead.experiments.sections import (  # they import this
+        doubt,
+        forgetting,
+        messages,
+        quality,
+        retried,
+        tuning,
+    )
 
-    return (retried.section,)
+    return (
+        doubt.section,
+        tuning.section,
+        quality.section,
+        messages.section,
+        forgetting.section,
+        retried.section,
+    )

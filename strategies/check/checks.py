@@ -444,4 +444,5 @@ def _outcome(bench: Bench, config: TrainConfig, options: EngineOptions) -> Outco
 def _losses(outcome: Outcome) -> list[float]:
     """Losses after the first and the last step of a short run, and that of the reloaded classifier on test."""
     losses = [row.train_loss for row in outcome.history.rows if row.train_loss is not None]
+    assert outcome.test is not None, "it is no trial"
     return [*losses, outcome.train.loss, outcome.test.loss]

@@ -9,22 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from headtohead.core.data import (
-    PAD_TOKEN_ID,
-    Dataset,
-    _check_every_class_is_trained,
-    balance_classes,
-    count_seen,
-    encode_texts,
-    find_label_names,
-    load_dataset,
-    read_split_csv,
-    split_rows,
-)
+from headtohead.core.data import Dataset, count_seen, load_dataset, read_split_csv
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.readers import LabelledText
 from headtohead.core.sources import DEMO_FILE
-from headtohead.core.tokenizer import gpt2_encoding
+from headtohead.core.splits import (
+    balance_classes,
+    check_every_class_is_trained,
+    find_label_names,
+    split_rows,
+)
+from headtohead.core.tokenizer import GPT2, gpt2_encoding
+from headtohead.core.tokens import encode_texts
 from tests.paths import GOLDEN, SMS, WHY_SKIPPED
 
 SPLITS = ("train", "validation", "test")
@@ -190,7 +186,7 @@ def test_given_max_length_truncates_and_pads(load_counts):
     )
     assert short.train.token_ids.shape[1] == short.max_length == 2
     assert torch.equal(short.train.token_ids, long.train.token_ids[:, :2])
-    assert (long.train.token_ids[:, -1] == PAD_TOKEN_ID).all()
+    assert (long.train.token_ids[:, -1] == GPT2.pad_id).all()
 
 
 def test_encode_texts():
@@ -198,7 +194,7 @@ def test_encode_texts():
     token_ids, last_position = encode_texts(texts, 3)
     assert token_ids[:3].tolist() == [[50256, 50256, 50256], [15496, 995, 50256], [6109, 3626, 6100]]
     assert last_position.tolist() == [0, 1, 2, 2]
-    assert PAD_TOKEN_ID not in token_ids[3]
+    assert GPT2.pad_id not in token_ids[3]
     empty_ids, empty_position = encode_texts([], 3)
     assert (empty_ids.shape, empty_position.shape) == ((0, 3), (0,))
 
@@ -221,7 +217,7 @@ def test_too_few_rows_in_a_class(load_counts):
 def test_a_class_that_training_lacks():
     # With ten rows or more a class hardly ever misses the training split, so the rows are placed by hand.
     train = pd.DataFrame({"Label": [0, 0, 2], "Text": ["x"] * 3})
-    message = error_of(_check_every_class_is_trained, train, ("a", "b", "c"), "mails.csv")
+    message = error_of(check_every_class_is_trained, train, ("a", "b", "c"), "mails.csv")
     assert "'b'" in message
     assert "training split of 3 rows" in message
 

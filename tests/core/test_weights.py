@@ -18,7 +18,7 @@ from headtohead.core import weights
 from headtohead.core.config import CONFIGS, PUBLISHED_SIZES, GPTConfig
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.model import GPTModel
-from headtohead.core.weights import Pretrained, Wanted, converted, find_pretrained, openai
+from headtohead.core.weights import Pretrained, Wanted, converted, find_pretrained, hub, openai
 from headtohead.core.weights.openai import DATA_FILE, INDEX_FILE
 from headtohead.core.weights.pretrained import tensors_sha256
 from headtohead.core.weights.random import random_pretrained, random_tensors
@@ -333,8 +333,14 @@ def test_a_failed_download_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> No
     def fail(urls: list[str], target: Path, **_: object) -> Path:
         raise Unavailable("no network")
 
+    def fail_too(repository: str, allowed: bool) -> Path:
+        raise Unavailable("no Hub, either")
+
     monkeypatch.setattr(openai, "download_file", fail)
-    with pytest.raises(Unavailable, match=r"no network; to supply the weights, .* --weights-dir"):
+    monkeypatch.setattr(hub, "download", fail_too)
+    with pytest.raises(
+        Unavailable, match=r"no network; no Hub, either; to supply the weights, .* --weights-dir"
+    ):
         find_pretrained(None, None)
 
 

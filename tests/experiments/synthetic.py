@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from headtohead.core.files import write_text_atomic
+from headtohead.experiments.metrics import prediction_metrics, probability_metrics, recorded
 from headtohead.experiments.record import SCHEMA_VERSION, RunRecord, run_directory, save_record, to_json
 
 STEPS_PER_EPOCH, EPOCHS, BATCH_SIZE = 130, 5, 8
-N_TRAIN = 1045
+N_TRAIN, N_VALIDATION = 1045, 149
 TRAIN_CONFIG = {
     "epochs": EPOCHS, "batch_size": BATCH_SIZE, "position": "last", "evaluate_every": 50, "evaluate_batches": 5,
 }  # fmt: skip
@@ -99,6 +100,11 @@ def write_synthetic(
         "Text": [f"training message {index}" for index in range(N_TRAIN)],
     }
     pd.DataFrame(train).to_csv(directory / "data" / "train.csv", index=False)
+    validation = {
+        "Label": np.arange(N_VALIDATION) % 2,
+        "Text": [f"validation message {index}" for index in range(N_VALIDATION)],
+    }
+    pd.DataFrame(validation).to_csv(directory / "data" / "validation.csv", index=False)
     write_text_atomic(
         directory / "experiment.json", to_json(_description(directory, strategies, seeds, demo, n_test))
     )
@@ -158,7 +164,7 @@ def _description(
             "source": "the embedded demo messages" if demo else "SMS Spam Collection, UCI, CC BY 4.0",
             "sha256": "b" * 64,
             "label_names": ["ham", "spam"],
-            "rows": {"train": N_TRAIN, "validation": 149, "test": n_test},
+            "rows": {"train": N_TRAIN, "validation": N_VALIDATION, "test": n_test},
             "max_length": 120,
             "is_demo": demo,
             "test_texts_seen_in_train": 11,
@@ -202,26 +208,34 @@ def _finished(made: Made, seed: int, labels: np.ndarray, difficulty: np.ndarray)
     noisy = difficulty + rng.normal(0, 0.03, len(labels))
     right = noisy < np.quantile(noisy, min(0.999, made.skill + rng.normal(0, 0.004)))
     predictions = np.where(right, labels, 1 - labels)
-    confusion = [
-        [int(((labels == true) & (predictions == said)).sum()) for said in (0, 1)] for true in (0, 1)
-    ]
     seconds = made.seconds * rng.uniform(0.97, 1.03)
+    probabilities = _probabilities(labels, predictions, rng)
     trained = made.params > 0
-    precision = confusion[1][1] / max(1, confusion[0][1] + confusion[1][1])
-    recall = confusion[1][1] / max(1, sum(confusion[1]))
+    validation = np.arange(N_VALIDATION) % 2
+    said = np.where(rng.uniform(size=N_VALIDATION) < made.skill, validation, 1 - validation)
     return RunRecord(
         **_shared(made, seed), status="ok", warnings=list(made.warnings), grouped=made.grouped,  # type: ignore[arg-type]
         plan={"words": ["Blocks 1 to 11 are frozen: computed once, then read from memory."] if trained else []},
         trainable_params=made.params, total_params=124_441_346, trainable_percent=100 * made.params / 124_441_346,
         classifier_bytes=4 * made.params + 900, train_accuracy=min(1.0, made.skill + 0.012),
         validation_accuracy=min(1.0, made.skill + 0.006), test_accuracy=float(right.mean()), test_loss=0.4 - 0.3 * made.skill,
-        test_precision=precision, test_recall=recall, test_f1=2 * precision * recall / max(1e-9, precision + recall),
-        test_confusion=confusion, test_predictions=predictions.tolist(),
+        **prediction_metrics(labels.tolist(), predictions.tolist(), 2),
+        **probability_metrics(labels.tolist(), np.array(probabilities)), test_probabilities=probabilities,
+        validation_probabilities=_probabilities(validation, said, rng),
+        language_loss_before=3.5 if trained else None, language_loss_after=3.5 + rng.uniform() if trained else None,
         epochs=EPOCHS if trained else None, steps=EPOCHS * STEPS_PER_EPOCH if trained else None,
         examples_seen=EPOCHS * STEPS_PER_EPOCH * BATCH_SIZE if trained else None, setup_seconds=0.4,
         prefix_seconds=1.2 if made.label in ("head", "last_block") else None, train_seconds=seconds, eval_seconds=2.5,
         total_seconds=seconds + 4.1, examples_per_second=5200 / seconds, peak_memory_bytes=int(6e8 + 12 * made.params),
     )  # fmt: skip
+
+
+def _probabilities(
+    labels: np.ndarray, predictions: np.ndarray, rng: np.random.Generator
+) -> list[list[float]]:
+    """Of both classes, (N,2): what is right is said more surely than what is wrong."""
+    sure = 0.5 + np.where(predictions == labels, 0.5, 0.3) * rng.beta(4, 1, len(labels))
+    return recorded(np.where(predictions[:, None] == np.arange(2), sure[:, None], 1 - sure[:, None]))
 
 
 def _history(made: Made, seed: int) -> pd.DataFrame:

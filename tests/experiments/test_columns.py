@@ -1,6 +1,7 @@
 """A column is declared once and then stands in the report, the terminal and the file."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -39,7 +40,7 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown_by_terminal(summary: Summary, width: int) -> str:
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=width, record=True, file=StringIO())
     console.print(ComparisonTable(summary))
     return console.export_text()
 

@@ -64,7 +64,10 @@ def test_a_worker_gets_values_alone_and_computes_the_same(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     monkeypatch.setattr(remote, "_engines", {})
-    job = {"key": "k", "cpus": 1, "parcel": parcel, "weights": weights, "facts": FACTS, "runs": described}
+    cut = engine.pretrained.config.n_layers + 2
+    hidden = engine.hidden_states(cut, lambda progress: None).hidden.numpy()
+    job: dict[str, Any] = {"prefix": {cut: {"hidden": hidden, "seconds": 0.1, "words": "shared"}}}
+    job |= {"key": "k", "cpus": 1, "parcel": parcel, "weights": weights, "facts": FACTS, "runs": described}
     first, *folders, last = remote.do_group(job, lambda reference: reference, "node 1")
     assert first["began"] == "node 1" and last == {"passed": 0}
     for run, said, outcome in zip(runs, folders, expected, strict=True):

@@ -60,6 +60,7 @@ def declared() -> list[str]:
     return labels
 
 
+DECLARED = declared()
 BY_HAND = """
 lora@ lora@+ lora@r lora@r= lora@=4 lora@r==4 lora@r=4+r=8 lora@r=4++alpha=8 lora@rank=4 lora@R=4 @r=4 @
 Lora lora@@r=4 lora@init=best lora@init= lora@bias=some lora@rslora=perhaps lora@targets= lora@targets=/
@@ -94,15 +95,23 @@ def refused(label: str, folder: Path, capsys: pytest.CaptureFixture[str], *more:
     return said
 
 
-@pytest.mark.parametrize("label", [*declared(), *BY_HAND])
+@pytest.mark.parametrize("label", [*(each for each in DECLARED if each.startswith("lora@")), *BY_HAND])
 def test_a_meaningless_value_is_refused(
     label: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert label.partition("@")[0] in refused(label, tmp_path, capsys)
 
 
+@pytest.mark.parametrize("label", [each for each in DECLARED if not each.startswith("lora@")])
+def test_every_field_refuses_a_meaningless_value(label: str) -> None:
+    """As the command does, of which only the part that reads labels is asked."""
+    with pytest.raises(InputError) as error:
+        build_variants([label])
+    assert label.partition("@")[0] in str(error.value) and "\n" not in str(error.value)
+
+
 def test_so_many_labels_are_tried() -> None:
-    assert len({*declared(), *BY_HAND, *TOO_MUCH_FOR_THE_MODEL}) > 300
+    assert len({*DECLARED, *BY_HAND, *TOO_MUCH_FOR_THE_MODEL}) > 300
 
 
 @pytest.mark.parametrize("label", TOO_MUCH_FOR_THE_MODEL)

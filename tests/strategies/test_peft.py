@@ -205,6 +205,9 @@ def test_types_are_accepted_or_refused_with_a_reason(tried: dict[str, tuple[int 
         ("XLORA", "trained before"),
     ],
 )
+@pytest.mark.filterwarnings(
+    "ignore:No value was provided:UserWarning", "ignore:Initializing zero-element:UserWarning"
+)
 def test_a_type_that_cannot_work_is_refused_with_the_reason(kind: str, reason: str) -> None:
     with pytest.raises(InputError, match=f"peft@type={kind} cannot be used: .*{reason}"):
         classifier(f"peft@type={kind}")

@@ -88,7 +88,9 @@ def test_padding_carries_the_message(model: GPTModel) -> None:
 
 
 def test_the_log_ends_below_the_unigram() -> None:
-    rows = list(csv.DictReader((DEMO_WEIGHTS.parent / "training_log.csv").open(encoding="utf-8")))
+    rows = list(
+        csv.DictReader((DEMO_WEIGHTS.parent / "training_log.csv").read_text(encoding="utf-8").splitlines())
+    )
     perplexity = [float(row["validation_perplexity_all"]) for row in rows]
     assert perplexity[-1] < perplexity[0] and perplexity[-1] < 200
 

@@ -143,10 +143,15 @@ def assert_as_alone(
 
 
 COMMON: list[tuple[str | Strategy, Position]] = [
-    *((method, position) for method in METHODS for position in ("last", "last_real")),
+    ("last_block@learning_rate=1e-3", "last"),
+    ("lora@layers=2", "last_real"),
     (Biases(), "last_real"),
 ]
 UNUSUAL: list[tuple[str | Strategy, Position]] = [
+    ("last_block@learning_rate=1e-3", "last_real"),
+    ("last_n_blocks@n=2+learning_rate=1e-3", "last"),
+    ("last_n_blocks@n=2+learning_rate=1e-3", "last_real"),
+    ("lora@layers=2", "last"),
     ("lora@layers=1", "last_real"),  # what is inserted lies in front of a frozen block
     ("lora_plus@layers=2", "last"),  # two learning rates
     ("dora@layers=2", "last_real"),
@@ -188,7 +193,12 @@ def test_gradients_are_those_of_each_run(method: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "allowed", [replace(ALL, last_position=False), replace(ALL, merged=False, associative=False)], ids=str
+    "allowed",
+    [
+        replace(ALL, last_position=False),
+        pytest.param(replace(ALL, merged=False, associative=False), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_stacked_seeds_follow_the_plan(allowed: Plan, tmp_path: Path) -> None:
     engine = make_engine("last_real", allowed)
@@ -241,7 +251,11 @@ def test_seed_that_diverges_fails_alone(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("method", "reason"), [(Inserts(layer="Reads"), "item()"), (Inserts(layer="Hides"), "do not compute")]
+    ("method", "reason"),
+    [
+        (Inserts(layer="Reads"), "item()"),
+        pytest.param(Inserts(layer="Hides"), "do not compute", marks=pytest.mark.slow),
+    ],
 )
 def test_what_cannot_be_stacked_is_done_alone(method: Strategy, reason: str, tmp_path: Path) -> None:
     engine = make_engine()

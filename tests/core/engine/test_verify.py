@@ -61,7 +61,14 @@ def ignore(progress: object) -> None:
     """No progress is shown."""
 
 
-@pytest.mark.parametrize("name", TRAINED)
+# One of each plan is compared in the default tests, the others in the slow ones.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in WORDS or name == "ia3" else pytest.param(name, marks=pytest.mark.slow)
+        for name in TRAINED
+    ],
+)
 def test_every_strategy_keeps_its_plan_through_the_comparison(
     name: str, engine: Engine, tmp_path: Path
 ) -> None:

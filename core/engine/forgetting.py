@@ -1,0 +1,46 @@
+"""What finetuning has cost the language model: its loss on a plain text, with the head that it was pretrained with.
+
+The text is this project's own, written for this purpose, so that no model has been trained on it. The loss says
+something only of weights that were pretrained: random ones predict no text.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from headtohead.core.model import GPTModel
+from headtohead.core.tokenizer import gpt2_encoding
+
+TOKENS = 128  # at most, of the text; as many as a small model's context holds
+TEXT = """\
+The old bridge at the edge of the town was closed on a Monday in spring. Nobody had expected it. For more than a
+hundred years farmers had carried apples, wool and milk across the river, and children had thrown sticks from one side
+to see them come out at the other. Now a wooden fence stood in the way, and a notice said that the stones were no longer
+safe. The baker read it twice, shook his head, and walked the long way round through the meadows. By the end of the
+week a path had appeared there, narrow and muddy, and people began to greet each other on it who had never spoken
+before. When the bridge was opened again in the autumn, most of them kept to the path.
+"""
+
+
+def plain_tokens(length: int) -> Tensor:
+    """The beginning of the text as token ids (W, T): W windows of at most ``length`` tokens, TOKENS in all."""
+    tokens = gpt2_encoding().encode_ordinary(" ".join(TEXT.split()))[:TOKENS]
+    width = min(length, TOKENS)
+    return torch.tensor(tokens[: len(tokens) // width * width]).view(-1, width)
+
+
+@torch.no_grad()
+def language_loss(model: GPTModel, head: Tensor, token_ids: Tensor) -> float:
+    """Mean cross-entropy in nats of every next token of token_ids (W, T), with the output head ``head`` (V, D).
+
+    The model is left as it was; it must be in evaluation mode.
+    """
+    seen: list[Tensor] = []
+    hook = model.final_norm.register_forward_hook(lambda module, inputs, hidden: seen.append(hidden))
+    try:
+        model.class_logits(token_ids, torch.zeros(len(token_ids), dtype=torch.long, device=token_ids.device))
+    finally:
+        hook.remove()
+    hidden = seen[-1][:, :-1].float()  # (W, T - 1, D)
+    logits = F.linear(hidden, head.to(hidden))  # (W, T - 1, V)
+    return float(F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten()))

@@ -1,0 +1,38 @@
+"""What a report is asked: settings of which no run depends, kept in experiment.json. Imports nothing heavy."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from headtohead.experiments.flags import (
+    check_positive,
+    check_share,
+    flag,
+    read_amount,
+    read_share,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """What the report is asked; no run depends on it, so ``--report-only`` takes it, too."""
+
+    max_false_positive_rate: float | None = flag(
+        None,
+        "--max-false-positive-rate",
+        "how many messages of the other classes may be called a class, such as 0.01 or 1%: what is found within it",
+        "SHARE",
+        read_share,
+    )
+    price_per_hour: float | None = flag(
+        None, "--price-per-hour", "what an hour of this machine costs, in any currency", "AMOUNT", read_amount
+    )
+
+    def __post_init__(self) -> None:
+        if self.max_false_positive_rate is not None:
+            check_share("--max-false-positive-rate", self.max_false_positive_rate)
+        if self.price_per_hour is not None:
+            check_positive("--price-per-hour", self.price_per_hour)
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were given, by field."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
