@@ -67,10 +67,10 @@ def test_a_worker_gets_values_alone_and_computes_the_same(
     cut = engine.pretrained.config.n_layers + 2
     hidden = engine.hidden_states(cut, lambda progress: None).hidden.numpy()
     job: dict[str, Any] = {"prefix": {cut: {"hidden": hidden, "seconds": 0.1, "words": "shared"}}}
-    job |= {"key": "k", "cpus": 1, "parcel": parcel, "weights": weights, "facts": FACTS, "runs": described}
-    first, *folders, last = remote.do_group(job, lambda reference: reference, "node 1")
-    assert first["began"] == "node 1" and last == {"passed": 0}
-    for run, said, outcome in zip(runs, folders, expected, strict=True):
+    job |= {"key": "k", "cpus": 1, "parcel": parcel, "weights": weights, "facts": FACTS}
+    for run, about, outcome in zip(runs, described, expected, strict=True):
+        first, said, last = remote.do_group(job | {"runs": [about]}, lambda reference: reference, "node 1")
+        assert first["began"] == "node 1" and last == {"passed": 0}
         unpack_folder(said["files"], tmp_path / "back" / run.run_id)
         record = load_record(tmp_path / "back" / run.run_id)
         assert (record.test_loss, record.test_accuracy) == (outcome.test.loss, outcome.test.accuracy)
