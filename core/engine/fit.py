@@ -39,7 +39,7 @@ from headtohead.core.engine.plan import (
     stage_tensors,
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
-from headtohead.core.engine.products import onednn_pays
+from headtohead.core.engine.products import MKL, find_products, onednn_works
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
 from headtohead.core.engine.trial import Trial, first_line
@@ -147,6 +147,7 @@ class Engine:
             torch.set_num_threads(threads_per_product(pretrained.config.emb_dim))
         self.n_classes = len(dataset.label_names)
         self.allowed = _possible(self.options, pretrained.config.emb_dim)
+        self.products = find_products(pretrained.config.emb_dim) if self.allowed.onednn else MKL
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
             name: getattr(dataset, name).labels.to(self.options.device) for name in SPLITS
@@ -159,7 +160,7 @@ class Engine:
             device=self.options.device,
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
-            onednn=self.allowed.onednn,
+            products=self.products,
         )
         self._inspected: dict[str, Inspection] = {}
         self._language_loss: float | None = None  # of the pretrained model
@@ -214,7 +215,7 @@ class Engine:
             count_parameters(model.parameters()),
             plan.cut,
             plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
-            in_words(plan, n_blocks, None, self.sequences, None),
+            in_words(plan, n_blocks, None, self.sequences, None, self.products),
             plan.restructured,
             facts.steps,
         )
@@ -366,7 +367,9 @@ class Engine:
             warnings.append("peak memory covers earlier runs of this process, too")
         before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
-        words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
+        words = in_words(
+            run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows, self.products
+        )
         return Outcome(
             history=history,
             train=train_result,
@@ -525,6 +528,7 @@ class Engine:
                 strategy.low_rank(model),
                 fixed=not overridden(strategy) & {"before_training", "after_step"},
                 compiled=self.options.compile and not trial,
+                products=self.products if plan.onednn else MKL,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
@@ -536,7 +540,8 @@ def _possible(options: EngineOptions, emb_dim: int) -> Plan:
     allowed, fp32 = options.allowed, options.precision == "fp32"
     # Merging would add bfloat16 rounding to the weights themselves. Small products gain nothing by oneDNN, which
     # makes a kernel for every shape that it meets.
-    onednn = allowed.onednn and fp32 and options.device == "cpu" and emb_dim >= SMALL and onednn_pays()
+    plain = fp32 and not options.compile  # a compiler brings its own choice
+    onednn = allowed.onednn and plain and options.device == "cpu" and emb_dim >= SMALL and onednn_works()
     return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
 
 

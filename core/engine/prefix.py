@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from headtohead.core.engine.block import EngineBlock, transformer_blocks
+from headtohead.core.engine.products import MKL, Products
 from headtohead.core.engine.sequences import Sequences
 from headtohead.core.engine.threads import AVAILABLE
 from headtohead.core.files import sha256_of, write_text_atomic
@@ -65,7 +66,7 @@ class PrefixCache:
         budget: bytes that may be kept in memory; None for half of what is available now.
         folder: keep what is computed there for later processes; None for this process only.
         limit: bytes that the folder may hold; what was used longest ago goes first.
-        onednn: matrix products by oneDNN.
+        products: which library computes matrix products.
         elsewhere: computes the hidden states in place of this process; None for here.
 
     Attributes:
@@ -80,7 +81,7 @@ class PrefixCache:
     budget: int | None = None
     folder: Path | None = None
     limit: int = DEFAULT_LIMIT
-    onednn: bool = False
+    products: Products = MKL
     elsewhere: Fill | None = None
     passed: int = 0
     _stored: dict[int, Stored] = field(default_factory=dict)
@@ -145,7 +146,7 @@ class PrefixCache:
         own = torch.arange(len(numbers)).split([len(chunk) for chunk in chunks])
         rows = {cut: len(tokens) if self._every_token(cut) else len(some) for cut in cuts}
         wanted = {cut: torch.empty(rows[cut], self.emb_dim) for cut in cuts}
-        passing = _Pass(model.to(self.device), some, wanted, self.device, self.onednn)
+        passing = _Pass(model.to(self.device), some, wanted, self.device, self.products)
         passing.run(own, lambda done, total: None)
         self.passed += len(numbers)
         return wanted
@@ -192,7 +193,7 @@ class PrefixCache:
             self.elsewhere(wanted, chunks, on_progress)
         else:
             model = build().to(self.device)
-            _Pass(model, self.sequences, wanted, self.device, self.onednn).run(chunks, on_progress)
+            _Pass(model, self.sequences, wanted, self.device, self.products).run(chunks, on_progress)
             self.passed += len(self.sequences)
         seconds = time.perf_counter() - start
         for cut, place in places.items():
@@ -275,14 +276,19 @@ class _Pass:
     """One pass of all sequences through the frozen stages, leaving hidden states at every wanted cut."""
 
     def __init__(
-        self, model: GPTModel, sequences: Sequences, wanted: dict[int, Tensor], device: str, onednn: bool
+        self,
+        model: GPTModel,
+        sequences: Sequences,
+        wanted: dict[int, Tensor],
+        device: str,
+        products: Products,
     ) -> None:
         self.device = device
         self.model = model
         self.sequences = sequences
         self.wanted = wanted
         self.blocks = [
-            EngineBlock(block, {}, frozen=True, associative=True, onednn=onednn)
+            EngineBlock(block, {}, frozen=True, associative=True, products=products)
             for block in transformer_blocks(model)
         ]
 
