@@ -126,6 +126,18 @@ def describe_classifier(
     )
 
 
+def name_plugin(directory: Path, plugin: Path) -> None:
+    """Say in a saved classifier where its strategy's file lies; another machine has trained it from a copy."""
+    path = directory / DESCRIPTION
+    info = build(ClassifierInfo, read_object(path, TRAIN_AGAIN), str(path), TRAIN_AGAIN)
+    info = replace(info, plugin=str(plugin.resolve()))
+    _describe(directory, replace(info, sha256=own_sha256(asdict(info))))
+
+
+def _describe(folder: Path, info: ClassifierInfo) -> None:
+    (folder / DESCRIPTION).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+
+
 def untrained_differences(model: GPTModel, rebuilt: GPTModel) -> list[str]:
     """Tensors that are not trained and yet are not as a rebuilt classifier has them, so they must be saved, too.
 
@@ -172,7 +184,7 @@ def save_classifier(
         save_file(tensors, folder / TENSORS)
         info = replace(info, tensors_sha256=sha256_of(folder / TENSORS), untrained_tensors=list(extra))
         info = replace(info, sha256=own_sha256(asdict(info)))
-        (folder / DESCRIPTION).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+        _describe(folder, info)
     return info
 
 

@@ -61,6 +61,7 @@ class RunRecord:
     git_commit: str | None = None  # of the checkout; None where the code was in none
     git_dirty: bool | None = None
     launcher: str | None = None
+    retries: int | None = None  # how often the run was begun in vain, because its worker or node died
     plan: dict[str, Any] = field(default_factory=dict)  # plan["words"]: list of sentences
     error: str | None = None
     warnings: list[str] = field(default_factory=list)

@@ -22,6 +22,8 @@ class EngineOptions:
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
         spread: runs of a small model go one per core, even where they share nothing, so no time is of a run alone.
+        stands_for: the options of engines elsewhere, for which one with these options plans; None where it runs
+            itself.
     """
 
     device: str = "cpu"
@@ -32,6 +34,7 @@ class EngineOptions:
     compile: bool = False
     together: bool = True
     spread: bool = False
+    stands_for: "EngineOptions | None" = None
 
     @property
     def reference(self) -> bool:

@@ -54,6 +54,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         forgetting,
         messages,
         quality,
+        retried,
         sizes,
         starting,
         tuning,
@@ -70,4 +71,5 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         messages.section,
         costs.section,
         forgetting.section,
+        retried.section,
     )
