@@ -126,6 +126,18 @@ def describe_classifier(
     )
 
 
+def name_plugin(directory: Path, plugin: Path) -> None:
+    """Say in a saved classifier where its strategy's file lies; another machine has trained it from a copy."""
+    path = directory / DESCRIPTION
+    info = build(ClassifierInfo, read_object(path, TRAIN_AGAIN), str(path), TRAIN_AGAIN)
+    info = replace(info, plugin=str(plugin.resolve()))
+    _describe(directory, replace(info, sha256=own_sha256(asdict(info))))
+
+
+def _describe(folder: Path, info: ClassifierInfo) -> None:
+    (folder / DESCRIPTION).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+
+
 def untrained_differences(model: GPTModel, rebuilt: GPTModel) -> list[str]:
     """Tensors that are not trained and yet are not as a rebuilt classifier has them, so they must be saved, too.
 
@@ -172,7 +184,7 @@ def save_classifier(
         save_file(tensors, folder / TENSORS)
         info = replace(info, tensors_sha256=sha256_of(folder / TENSORS), untrained_tensors=list(extra))
         info = replace(info, sha256=own_sha256(asdict(info)))
-        (folder / DESCRIPTION).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+        _describe(folder, info)
     return info
 
 
@@ -219,13 +231,24 @@ class Classifier:
 
     model: GPTModel
     info: ClassifierInfo
+    strategy: Strategy
+    pretrained: Pretrained
     device: str = "cpu"
-    tokenizer: Tokenizer = GPT2
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What cuts texts into tokens."""
+        return self.pretrained.tokenizer or GPT2
+
+    @property
+    def readout(self) -> Readout:
+        """What the class is read from."""
+        return Readout(self.info.readout, self.info.causal)
 
     def logits(self, texts: Sequence[str]) -> Tensor:
         """Class logits (N, C) of texts, each padded or truncated to the length used in training."""
         token_ids, last_position = encode_texts(texts, self.info.max_length, self.tokenizer)
-        positions = Readout(self.info.readout).positions(last_position, self.info.max_length)
+        positions = self.readout.positions(last_position, self.info.max_length)
         numbers = torch.arange(len(texts)).split(32)
         with torch.inference_mode():
             parts = [
@@ -267,7 +290,7 @@ def load_classifier(
         # Any seed will do: whatever depends on it is among the saved tensors.
         model = rebuild(pretrained, strategy, len(info.label_names), info.seed + 1, info.outputs)
         load_tensors(directory, model, info)
-    return Classifier(model.to(device), info, device, pretrained.tokenizer or GPT2)
+    return Classifier(model.to(device), info, strategy, pretrained, device)
 
 
 def read_info(directory: Path) -> ClassifierInfo:

@@ -12,6 +12,7 @@ from rich.text import Text
 from headtohead.experiments import console as display
 from headtohead.experiments.about_data import class_words, duplicate_words, length_words
 from headtohead.experiments.book_log import log_of
+from headtohead.experiments.cluster_progress import ClusterProgress, cluster_progress
 from headtohead.experiments.progress import work_of
 from headtohead.experiments.record import run_directory
 from headtohead.experiments.spec import FEW_SEEDS, Experiment
@@ -34,7 +35,7 @@ class Live(Watcher):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars = ExitStack()
-        self._progress: display.RunProgress | None = None
+        self._progress: display.RunProgress | ClusterProgress | None = None
         self._directory: Path | None = None  # of the experiment, where histories are to be printed
 
     def dry_run(self, experiment: Experiment) -> None:
@@ -60,7 +61,8 @@ class Live(Watcher):
             display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
         if not (agenda.to_run or any(run.finished is None for run in agenda.trials)):
-            self.console.print("Nothing to train: every run of this experiment is finished.")
+            what = "of this shard" if agenda.elsewhere else "of this experiment"
+            self.console.print(f"Nothing to train: every run {what} is finished.")
 
     def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
         known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
@@ -69,13 +71,24 @@ class Live(Watcher):
             for group in groups
         ]
         self._bars.close()  # that of the round before
-        self._progress = self._bars.enter_context(
-            display.run_progress(self.console, works, len(agenda.to_run))
-        )
+        total = sum(map(len, groups))
+        if agenda.experiment.launch.launcher == "local":
+            self._progress = self._bars.enter_context(display.run_progress(self.console, works, total))
+        else:
+            costs = {run.title: work for group, work in zip(groups, works, strict=True) for run in group}
+            self._progress = self._bars.enter_context(cluster_progress(self.console, costs))
 
     def began(self, titles: Sequence[str]) -> None:
-        assert self._progress is not None
+        assert isinstance(self._progress, display.RunProgress)
         self._progress.begin(titles)
+
+    def placed(self, titles: Sequence[str], where: str) -> None:
+        assert isinstance(self._progress, ClusterProgress)
+        self._progress.placed(titles, where)
+
+    def lost(self, titles: Sequence[str], why: str) -> None:
+        assert isinstance(self._progress, ClusterProgress)
+        self._progress.lost(titles, why)
 
     def step(self, progress: "training.Progress") -> None:
         assert self._progress is not None
@@ -103,8 +116,10 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
     from headtohead.experiments.environment import device_name
 
     dataset, config, pretrained = agenda.inputs.dataset, agenda.engine.config, agenda.inputs.pretrained
-    left, total = len(agenda.to_run), len(agenda.runs)
-    finished = f", {total - left} finished already and not run again" if left < total else ""
+    left, total, others = len(agenda.to_run), len(agenda.runs), len(agenda.elsewhere)
+    kept = sum(run.finished is not None and run.run_id not in agenda.elsewhere for run in agenda.runs)
+    finished = f", {kept} finished already and not run again" if kept else ""
+    finished += f", {others} in other shards" if others else ""
     splits = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,} messages"
     return {
         "model": f"{pretrained.name} ({pretrained.source})",
@@ -168,7 +183,7 @@ def _row(agenda: "Agenda", runs: Sequence["Run"]) -> display.PlanRow:
         label=variant.label,
         trains=variant.strategy.describe(),
         learning_rate=learning_rate(variant.strategy),
-        to_run=sum(each.finished is None for each in runs),
+        to_run=sum(each.finished is None and each.run_id not in agenda.elsewhere for each in runs),
         of=len(runs),
         kept=tuple(each.seed for each in runs if each.finished),
     )

@@ -27,7 +27,7 @@ class ReportSettings:
     max_false_positive_rate: float | None = flag(
         None,
         "--max-false-positive-rate",
-        "how many messages of the other classes may be called a class, such as 0.01 or 1%: what is found within it",
+        "how many messages of the other classes may be called a class, such as 0.01: what is found within it",
         "SHARE",
         read_share,
     )

@@ -18,7 +18,9 @@ from headtohead.experiments.flags import (
     check_count,
     flag,
     flags_of,
+    given_in,
     read_count,
+    read_number,
     read_path,
     read_section,
     read_size,
@@ -30,6 +32,7 @@ from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, 
 if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
 
+LauncherName = Literal["local", "ray"]
 Precision = Literal["fp32", "tf32", "bf16"]
 WeightsKind = Literal["pretrained", "random"]
 DEFAULT_SEED = 123
@@ -46,6 +49,7 @@ PRESET_RATES: dict[str, dict[str, float]] = {
     "demo": {"head": 5e-3, "last_block": 5e-4, "all_layers": 2e-4, "lora": 1e-3, "from_scratch": 2e-4},
 }
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?|mps")
+_LARGEST_GPUS = 1024  # that one run may ask for
 _LARGEST_SEED = 2**63 - 1
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
@@ -154,6 +158,13 @@ class DataSettings:
         "tokens kept of a message, or context for as many as the model reads (book: the longest training message)",
         "N",
         _read_length,
+    )
+    train_sizes: tuple[int, ...] = flag(
+        (),
+        "--train-sizes",
+        "also train on that many messages, class by class alike: 16,32,64,128,256,all (all is always run)",
+        "LIST",
+        lambda text, name: parse_sizes(text, name),
     )
     download: bool = flag(True, "--offline", "do not try to download anything", off=True)
 
@@ -287,6 +298,12 @@ class EngineSettings:
         off=True,
     )
 
+    isolate: bool = flag(
+        False,
+        "--isolate",
+        "do each run in a process of its own: no time or memory depends on what ran before (nothing is shared)",
+    )
+
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise InputError(
@@ -395,6 +412,74 @@ class OutputSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LaunchSettings:
+    """Where the runs happen."""
+
+    launcher: LauncherName = flag(
+        "local", "--launcher", "local (this process, default) or ray (a cluster, or all cores here)", "WHERE"
+    )
+    address: str | None = flag(
+        None,
+        "--address",
+        "the Ray cluster to join, HOST:PORT or auto (default: one is started on this machine)",
+        "HOST:PORT",
+    )
+    cpus_per_run: int | None = flag(
+        None, "--cpus-per-run", "cores, and threads, of each run in a cluster (default: 1)", "N", read_count
+    )
+    gpus_per_run: float | None = flag(
+        None,
+        "--gpus-per-run",
+        "GPUs of each run in a cluster; 0.5 lets two share one (default: 1 with --device cuda, else 0)",
+        "N",
+        read_number,
+    )
+    max_concurrent: int | None = flag(
+        None,
+        "--max-concurrent",
+        "groups of runs at once in a cluster (default: all that fit)",
+        "N",
+        read_count,
+    )
+    retries: int | None = flag(
+        None,
+        "--retries",
+        "how often a run begins again when its worker or node dies (default: 3); one that fails does not",
+        "N",
+        read_count,
+    )
+    shard: tuple[int, int] | None = flag(
+        None,
+        "--shard",
+        "do every N-th group of runs alone, beginning with the I-th: for Slurm and the like, then --merge",
+        "I/N",
+        lambda text, name: parse_shard(text),
+    )
+
+    def __post_init__(self) -> None:
+        if self.launcher not in get_args(LauncherName):
+            raise InputError(
+                f"--launcher {self.launcher}: {did_you_mean(self.launcher, get_args(LauncherName))}"
+            )
+        for name in ("address", "cpus_per_run", "gpus_per_run", "max_concurrent", "retries"):
+            value, words = getattr(self, name), f"--{name.replace('_', '-')}"
+            if value is not None and self.launcher != "ray":
+                raise InputError(f"{words} {value} is for a cluster; add --launcher ray or leave it out")
+        if self.cpus_per_run is not None:
+            check_count("--cpus-per-run", self.cpus_per_run)
+        if self.max_concurrent is not None:
+            check_count("--max-concurrent", self.max_concurrent)
+        if self.gpus_per_run is not None and not 0 <= self.gpus_per_run <= _LARGEST_GPUS:
+            raise InputError(f"--gpus-per-run {self.gpus_per_run}: must lie between 0 and {_LARGEST_GPUS}")
+        if self.gpus_per_run is not None and self.gpus_per_run > 1 and self.gpus_per_run % 1:
+            raise InputError(
+                f"--gpus-per-run {self.gpus_per_run}: must be a whole number, or a part of one GPU"
+            )
+        if self.retries is not None and not 0 <= self.retries <= 100:
+            raise InputError(f"--retries {self.retries}: must lie between 0 and 100")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A set of runs: every strategy label with every seed, on one model and one data set.
 
@@ -447,15 +532,10 @@ class Experiment:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     tuning: TuningSettings = field(default_factory=TuningSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    launch: LaunchSettings = field(default_factory=LaunchSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
-
-    def __post_init__(self) -> None:
-        if self.rows is not None and self.preset not in SUITES:
-            raise InputError(
-                f"--rows {self.rows} needs a preset that has rows: --preset {' or '.join(SUITES)}"
-            )
 
     TITLES: ClassVar[dict[str, str]] = {
         "model": "model",
@@ -463,9 +543,29 @@ class Experiment:
         "training": "protocol (defaults: the preset's)",
         "tuning": "tuning (on validation messages; test messages are never touched)",
         "engine": "device and speed (what is left out changes no number)",
+        "launch": "where runs happen",
         "output": "results",
         "report": "what the report is asked",
     }
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and self.preset not in SUITES:
+            raise InputError(
+                f"--rows {self.rows} needs a preset that has rows: --preset {' or '.join(SUITES)}"
+            )
+        if self.launch.shard is not None and self.seeds is None:
+            part, parts = self.launch.shard
+            raise InputError(
+                f"--shard {part}/{parts} needs --seeds, so that every shard divides the same runs, as in --seeds 123"
+            )
+        if self.launch.shard is not None and self.tuning.any:
+            raise InputError(
+                "--shard divides runs that are known, and a tuning chooses them; tune first, then --shard with --set"
+            )
+        if self.launch.launcher == "ray" and not re.fullmatch("auto|cpu|cuda", self.engine.device):
+            raise InputError(
+                f"--device {self.engine.device}: a cluster gives each run its own GPU; use cuda, cpu or auto"
+            )
 
     @classmethod
     def sections(cls) -> dict[str, type]:
@@ -488,6 +588,12 @@ class Experiment:
         own = read_section(cls, values)
         own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
         return cls(**own, **sections, command=command)
+
+    def given(self) -> dict[str, Any]:
+        """What :meth:`of` makes an equal experiment of, as values that JSON knows."""
+        parts = (self, *(getattr(self, name) for name in self.sections()))
+        found = {key: value for part in parts for key, value in given_in(part).items()}
+        return found | {"seeds": ",".join(map(str, self.seeds))} if self.seeds else found
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -525,6 +631,24 @@ def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
             raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
+
+
+def parse_sizes(text: str, name: str) -> tuple[int, ...]:
+    """``"64,16,all"`` -> ``(16, 64)``; ``all`` is what a comparison has anyway."""
+    sizes = [read_count(word.strip(), name) for word in text.split(",") if word.strip().lower() != "all"]
+    for size in sizes:
+        check_count(name, size)
+        if sizes.count(size) > 1:
+            raise InputError(f"{name} {text}: {size} is there twice; name every size once")
+    return tuple(sorted(sizes))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"2/8"`` -> ``(2, 8)``: the second of eight parts."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError(f"--shard {text}: not I/N with I from 1 to N, as in --shard 2/8")
+    return int(match[1]), int(match[2])
 
 
 def strategy_labels(given: str | Sequence[str] | None, plugins: Sequence[Path] = ()) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from headtohead.core.engine.plan import (
     stage_tensors,
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
-from headtohead.core.engine.products import onednn_pays
+from headtohead.core.engine.products import MKL, find_products, onednn_works
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
 from headtohead.core.engine.trial import Trial, first_line
@@ -54,6 +55,7 @@ from headtohead.core.strategy import (
     count_parameters,
     trainable_parameters,
 )
+from headtohead.core.tokenizer import GPT2
 from headtohead.core.training import (
     SPLITS,
     Evaluation,
@@ -161,11 +163,12 @@ class Engine:
             else None
         )
         self.allowed = _possible(self.options, pretrained.config.emb_dim)
+        self.products = find_products(pretrained.config.emb_dim) if self.allowed.onednn else MKL
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
             name: getattr(dataset, name).labels.to(self.options.device) for name in SPLITS
         }
-        self._prefix = PrefixCache(
+        self.prefix = PrefixCache(
             self.sequences,
             pretrained.config.n_layers,
             pretrained.config.emb_dim,
@@ -173,7 +176,7 @@ class Engine:
             device=self.options.device,
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
-            onednn=self.allowed.onednn,
+            products=self.products,
         )
         self._inspected: dict[str, Inspection] = {}
         self._language_loss: float | None = None  # of the pretrained model
@@ -228,7 +231,7 @@ class Engine:
             count_parameters(model.parameters()),
             plan.cut,
             plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
-            in_words(plan, n_blocks, None, self.sequences, None),
+            in_words(plan, n_blocks, None, self.sequences, None, self.products),
             plan.restructured,
             facts.steps,
         )
@@ -268,7 +271,7 @@ class Engine:
         """A baseline's row; features are the hidden states behind the final norm, where a classifier reads."""
         if baseline.reads == "texts":
             return fit_baseline(baseline, self.dataset, None, 0, seed, self.train_rows(seed))
-        stored = self._hidden_states(self.pretrained.config.n_layers + 2, on_progress)
+        stored = self.hidden_states(self.pretrained.config.n_layers + 2, on_progress)
         hidden = stored.hidden.cpu()
         features = {name: hidden[self.sequences.of_row[name]] for name in SPLITS}
         gpt_params = count_parameters(self.pretrained.build().parameters())
@@ -306,7 +309,7 @@ class Engine:
                     model = self._classifier(job)
                     meter.forget_peak()
         plan = verdict.plan
-        stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
+        stored = self.hidden_states(plan.cut, on_progress) if plan.cut else None
         with meter.measure("setup"):
             compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
             sequences = compact.sequences if compact else self.sequences
@@ -421,7 +424,9 @@ class Engine:
             warnings.append("peak memory covers earlier runs of this process, too")
         before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
-        words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
+        words = in_words(
+            run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows, self.products
+        )
         return Outcome(
             history=history,
             train=train_result,
@@ -439,20 +444,25 @@ class Engine:
             memory_above_model_bytes=above_model,
             before={str(name): accuracy for name, accuracy in run.before.items()},
             warnings=warnings,
+            train_joules=meter.joules.get("train"),
             language_loss_before=before,
             language_loss_after=after,
         )
 
     def _forgetting(self, run: TrainingRun) -> tuple[float | None, float | None]:
-        """The language model's loss before and after; the same where nothing but the head has changed."""
-        if self.dataset.max_length < 2:
+        """The language model's loss before and after; the same where nothing but the head has changed.
+
+        Unknown where the protocol is not that of a language model: attention that is not causal sees the next token.
+        """
+        if self.dataset.max_length < 2 or not self.config.causal or not self.part.test:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
             before = self._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
-            token_ids, pretrained = plain_tokens(self.dataset.max_length), self.pretrained.build()
+            tokenizer = self.pretrained.tokenizer or GPT2
+            token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
                 before = self._language_loss = language_loss(pretrained, head, token_ids)
@@ -499,7 +509,7 @@ class Engine:
         if self.options.reference:
             return REFERENCE
         plan = derive(model, strategy, strategy.low_rank(model), self.allowed, self.config.readout)
-        if plan.cut and (why := self._prefix.why_not(plan.cut)):
+        if plan.cut and (why := self.prefix.why_not(plan.cut)):
             plan = plan.without_prefix(f"nothing is computed once: {why}")
         if plan.cut and not self._is_pretrained(model, plan.cut):
             plan = plan.without_prefix(
@@ -531,7 +541,7 @@ class Engine:
         kind = (trial.plan, frozenset(trained_names(model)))
         if applied.plain and kind in self._agreed:
             return Verdict(trial.plan)
-        stored = self._hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
+        stored = self.hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
         with meter.measure("setup"):
             why = trial.difference(stored)
         if why:
@@ -541,9 +551,18 @@ class Engine:
             return Verdict(trial.plan)
         return Verdict(trial.plan, trial.facts, trial.draws)
 
-    def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
+    def cuts(self, variants: Iterable[Variant]) -> list[int]:
+        """The cuts at which these variants read hidden states; one that cannot be inspected reads none."""
+        found = set()
+        for variant in variants:
+            with suppress(Exception):  # its run will fail with the same error, and be recorded so
+                found.add(self.inspect(variant).cut)
+        return sorted(found - {0})
+
+    def hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
+        """The hidden states at a cut; the pass that is needed for them leaves those of all inspected variants."""
         with self.drawing:  # one pass, whoever asks first
-            return self._prefix.get(
+            return self.prefix.get(
                 cut,
                 sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,
@@ -575,6 +594,7 @@ class Engine:
                 strategy.low_rank(model),
                 fixed=not overridden(strategy) & {"before_training", "after_step"},
                 compiled=self.options.compile and not trial,
+                products=self.products if plan.onednn else MKL,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
@@ -586,7 +606,8 @@ def _possible(options: EngineOptions, emb_dim: int) -> Plan:
     allowed, fp32 = options.allowed, options.precision == "fp32"
     # Merging would add bfloat16 rounding to the weights themselves. Small products gain nothing by oneDNN, which
     # makes a kernel for every shape that it meets.
-    onednn = allowed.onednn and fp32 and options.device == "cpu" and emb_dim >= SMALL and onednn_pays()
+    plain = fp32 and not options.compile  # a compiler brings its own choice
+    onednn = allowed.onednn and plain and options.device == "cpu" and emb_dim >= SMALL and onednn_works()
     return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
 
 

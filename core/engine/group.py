@@ -4,6 +4,7 @@ Shapes: S runs, B rows.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,13 @@ from headtohead.core.training import (
     protocol,
 )
 
+# What is said of an outcome whose run shared the process and its time with others.
+UNKNOWN_IN_GROUPS: dict[str, Any] = {
+    "grouped": True,
+    "peak_memory_bytes": None,
+    "memory_above_model_bytes": None,
+    "train_joules": None,
+}
 Ended = tuple[Job, Outcome | Exception]
 
 

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun
-from headtohead.core.engine.group import Ended, check_losses, events_of, fit_alone, follow, row_shares
+from headtohead.core.engine.group import (
+    UNKNOWN_IN_GROUPS,
+    Ended,
+    check_losses,
+    events_of,
+    fit_alone,
+    follow,
+    row_shares,
+)
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.strategy import Strategy
 from headtohead.core.training import Event, History, Progress, SplitName, measure
@@ -149,4 +157,4 @@ def _head_outcome(engine: Engine, run: TrainingRun, heads: _Heads, number: int, 
     run.forward.parameters_changed()
     run.meter.seconds |= {"train": share, "eval": 0.0}
     outcome = engine.finish(run, heads.histories[number])
-    return replace(outcome, grouped=True, peak_memory_bytes=None, memory_above_model_bytes=None)
+    return replace(outcome, **UNKNOWN_IN_GROUPS)

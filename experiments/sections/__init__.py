@@ -47,12 +47,16 @@ def all_sections(summary: Summary) -> list[Section]:
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
     from headtohead.experiments.sections import (  # they import this
+        compared,
+        costs,
         data,
         doubt,
         forgetting,
         messages,
         published,
         quality,
+        retried,
+        sizes,
         starting,
         tuning,
     )
@@ -61,9 +65,13 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         data.section,
         published.section,
         starting.section,
+        compared.section,
         doubt.section,
+        sizes.section,
         tuning.section,
         quality.section,
         messages.section,
+        costs.section,
         forgetting.section,
+        retried.section,
     )
