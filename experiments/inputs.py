@@ -7,6 +7,7 @@ from typing import TypeVar
 from headtohead.core import data, weights
 from headtohead.core.data import Dataset
 from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.tokens import OnTokens
 from headtohead.core.weights import Pretrained
 from headtohead.experiments.spec import Experiment
 
@@ -28,8 +29,8 @@ class Inputs:
         return [part for part, demo in is_demo.items() if demo]
 
 
-def find_inputs(experiment: Experiment) -> Inputs:
-    """Find the model, then the data.
+def find_inputs(experiment: Experiment, on_tokens: OnTokens | None = None) -> Inputs:
+    """Find the model, then the data; ``on_tokens`` hears how many messages are tokenised, of all.
 
     What the user did not name falls back to the embedded demo when it is unavailable; each of the two on its own.
 
@@ -60,6 +61,7 @@ def find_inputs(experiment: Experiment) -> Inputs:
             drop_duplicates=about.drop_duplicates,
             download=about.download,
             tokenizer=pretrained.tokenizer,
+            on_progress=on_tokens,
         )
 
     try:

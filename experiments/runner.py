@@ -111,7 +111,7 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     """
     watch = watch or Watcher()
     started = time.perf_counter()
-    agenda = plan(experiment)
+    agenda = plan(experiment, watch)
     with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
         watch.planned(agenda)
@@ -127,7 +127,7 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     return summary
 
 
-def plan(experiment: Experiment) -> Agenda:
+def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
     """What an experiment would do; writes nothing.
 
     Raises:
@@ -143,7 +143,7 @@ def plan(experiment: Experiment) -> Agenda:
     config = experiment.training.train_config()
     # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
     options = replace(engine_options(experiment), spread=experiment.tuning.any)
-    inputs = find_inputs(experiment)
+    inputs = find_inputs(experiment, (watch or Watcher()).tokenised)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
     for variant in variants:
