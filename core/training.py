@@ -43,9 +43,10 @@ class TrainConfig:
     evaluate_batches: int = 5  # of train and of validation, per evaluation
     position: ReadoutName = "last"  # the readout's name
     causal: bool = True
+    accumulation_steps: int = 1  # batches whose gradients make one step
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches"):
+        for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches", "accumulation_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
 
@@ -74,7 +75,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Step:
-    """Train on these rows of the training split."""
+    """Train on these rows of the training split: a batch, or several whose gradients are accumulated."""
 
     rows: Tensor  # (B,)
     moment: Moment
@@ -223,10 +224,10 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Event]:
 
     Lazily: whatever else draws from the generator during a step (dropout, for example) comes at its place.
     """
-    steps_per_epoch = len(loaders["train"])
+    steps_per_epoch = math.ceil(len(loaders["train"]) / config.accumulation_steps)
     moment = Moment(-1, 0.0, 0)
     for epoch in range(config.epochs):
-        for rows in loaders["train"]:
+        for rows in _rows_of_steps(loaders["train"], config.accumulation_steps):
             step = moment.step + 1
             moment = Moment(step, (step + 1) / steps_per_epoch, moment.examples_seen + len(rows))
             yield Step(rows, moment)
@@ -235,6 +236,13 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Event]:
         moment = Moment(moment.step, float(epoch + 1), moment.examples_seen)
         yield _measure("accuracy", loaders, config, moment)
     yield Finish({name: batches_of(loader) for name, loader in loaders.items()})
+
+
+def _rows_of_steps(loader: Iterable[Tensor], batches: int) -> Iterator[Tensor]:
+    """The rows of so many batches together; the last step of an epoch takes those that are left."""
+    waiting = iter(loader)
+    while together := batches_of(waiting, batches):
+        yield torch.cat(together)
 
 
 def _measure(
@@ -316,8 +324,12 @@ def train(
     events: Iterable[Event],
     total_steps: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    batch_size: int | None = None,
 ) -> History:
     """Train in place by the events of :func:`protocol` and return what was measured.
+
+    Args:
+        batch_size: rows that are in memory at once; None for all of a step.
 
     Raises:
         TrainingError: the loss of a step is not finite; the message names the step.
@@ -336,8 +348,7 @@ def train(
             model.train()
             continue
         optimizer.zero_grad()
-        loss = training_loss(model, strategy, forward, event.rows)
-        loss.backward()
+        loss = accumulate_gradients(model, strategy, forward, event.rows, batch_size or len(event.rows))
         watch.add(event.moment.step, loss)
         optimizer.step()
         strategy.after_step(model, event.moment.step)
@@ -346,6 +357,18 @@ def train(
         on_progress(Progress(history.steps, total_steps, watch.latest))
     model.eval()
     return history
+
+
+def accumulate_gradients(
+    model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor, batch_size: int
+) -> Tensor:
+    """Add the gradient of the loss of rows (B,), batch after batch, and return the loss: that of all rows at once."""
+    losses = []
+    for part in rows.split(batch_size):
+        loss = training_loss(model, strategy, forward, part) * (len(part) / len(rows))
+        loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
 
 
 def training_loss(model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor) -> Tensor:

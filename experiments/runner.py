@@ -26,6 +26,7 @@ from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
 from headtohead.experiments.launchers.local import LocalLauncher
+from headtohead.experiments.memory import check_model, memory_needed
 from headtohead.experiments.record import (
     RECORD_FILE,
     SCHEMA_VERSION,
@@ -64,6 +65,7 @@ class Agenda:
         estimate: what the runs that are left will take, roughly, the trials included.
         tuning: what is tried first, where something is.
         trials: the runs of the tuning that are known so far.
+        memory: what the run that needs most will take, in words.
     """
 
     experiment: Experiment
@@ -76,6 +78,7 @@ class Agenda:
     aside: tuple[Run, ...] = ()
     tuning: Tuning | None = None
     trials: tuple[Run, ...] = ()
+    memory: str = ""
 
     @property
     def to_run(self) -> list[Run]:
@@ -123,6 +126,7 @@ def plan(experiment: Experiment) -> Agenda:
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     config = experiment.training.train_config()
     options = _engine_options(experiment.engine)
+    check_model(experiment.model, options)
     inputs = find_inputs(experiment)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
@@ -130,6 +134,7 @@ def plan(experiment: Experiment) -> Agenda:
         if isinstance(variant.strategy, Strategy):
             variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
+    memory = memory_needed(variants, inputs, config, options)
     engine = Engine(inputs.pretrained, inputs.dataset, config, options)
     seeds = choose_seeds(engine, variants, experiment.seeds)
     tuning = _tuning(experiment, variants, engine)
@@ -138,7 +143,16 @@ def plan(experiment: Experiment) -> Agenda:
     environment = describe_environment(options.device)
     directory = _directory(experiment, inputs)
     agenda = Agenda(
-        experiment, directory, inputs, engine, environment, runs, Estimate(0), tuning=tuning, trials=trials
+        experiment,
+        directory,
+        inputs,
+        engine,
+        environment,
+        runs,
+        Estimate(0),
+        tuning=tuning,
+        trials=trials,
+        memory=memory,
     )
     return replace(agenda, estimate=_estimate(agenda))
 
@@ -185,6 +199,7 @@ def _engine_options(settings: EngineSettings) -> EngineOptions:
         cache_budget=settings.cache_budget,
         compile=settings.compile,
         together=settings.together,
+        recompute=settings.recompute,
     )
 
 

@@ -150,6 +150,13 @@ class TrainingSettings:
 
     epochs: int = flag(5, "--epochs", "passes over the training messages (book: 5)", "N", read_count)
     batch_size: int = flag(8, "--batch-size", "messages per step (book: 8)", "N", read_count)
+    accumulation_steps: int = flag(
+        1,
+        "--accumulation-steps",
+        "batches whose gradients make one step: --batch-size 2 with 4 of them is a batch of 8 in less memory",
+        "N",
+        read_count,
+    )
     readout: ReadoutName = flag(
         "last",
         "--readout",
@@ -169,6 +176,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         check_count("--epochs", self.epochs)
         check_count("--batch-size", self.batch_size)
+        check_count("--accumulation-steps", self.accumulation_steps)
         if self.readout not in READOUTS:
             raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
 
@@ -177,7 +185,11 @@ class TrainingSettings:
         from headtohead.core.training import TrainConfig
 
         return TrainConfig(
-            epochs=self.epochs, batch_size=self.batch_size, position=self.readout, causal=self.causal
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            position=self.readout,
+            causal=self.causal,
+            accumulation_steps=self.accumulation_steps,
         )
 
 
@@ -218,6 +230,11 @@ class EngineSettings:
         "--compile",
         "compile what is left with torch.compile: seconds to minutes at the start, a few percent per step",
     )
+    recompute: bool = flag(
+        False,
+        "--checkpoint-activations",
+        "compute blocks again in the backward pass instead of keeping them: less memory, a third more time",
+    )
     together: bool = flag(
         True,
         "--one-at-a-time",
@@ -251,6 +268,10 @@ class EngineSettings:
                 raise InputError(f"--reference keeps nothing; leave out either it or {words}")
         if self.reference and self.compile:
             raise InputError("--reference computes the plain way; leave out either it or --compile")
+        if self.recompute and self.compile:
+            raise InputError(
+                "--compile keeps what its blocks need; leave out either it or --checkpoint-activations"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

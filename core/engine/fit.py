@@ -1,6 +1,7 @@
 """One run from its seed to the finetuned classifier on disk, measured."""
 
 import copy
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ from headtohead.core.engine.plan import (
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
 from headtohead.core.engine.products import onednn_pays
+from headtohead.core.engine.recompute import RecomputedForward
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
 from headtohead.core.engine.trial import Trial, first_line
@@ -213,7 +215,7 @@ class Engine:
             count_parameters(model.parameters()),
             plan.cut,
             plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
-            in_words(plan, n_blocks, None, self.sequences, None),
+            self._words(plan, None, None),
             plan.restructured,
             facts.steps,
         )
@@ -326,7 +328,8 @@ class Engine:
                 on_progress(progress)
 
             total_steps = self.config.epochs * self.steps_per_epoch
-            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_step)
+            batch_size = self.config.batch_size
+            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_step, batch_size)
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
@@ -337,8 +340,9 @@ class Engine:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Without the last partial batch."""
-        return (self.part.train_size or len(self.dataset.train)) // self.config.batch_size
+        """Steps of the optimizer; the last partial batch is left out."""
+        batches = (self.part.train_size or len(self.dataset.train)) // self.config.batch_size
+        return math.ceil(batches / self.config.accumulation_steps)
 
     def optimizer_of(self, model: GPTModel, strategy: Strategy, *, fused: bool) -> torch.optim.Optimizer:
         """AdamW with the strategy's groups and settings."""
@@ -365,7 +369,7 @@ class Engine:
             warnings.append("peak memory covers earlier runs of this process, too")
         before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
-        words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
+        words = self._words(run.plan, run.stored, compact_rows)
         return Outcome(
             history=history,
             train=train_result,
@@ -431,6 +435,13 @@ class Engine:
         plan = run.plan if same else reference("the reloaded classifier is put together in another way")
         forward = self.forward_of(run.rebuilt, run.strategy, plan, run.stored, self.sequences)
         return forward, _warnings(run.untrained)
+
+    def _words(self, plan: Plan, stored: Stored | None, rows_of_embedding: int | None) -> list[str]:
+        """What a plan and the options do, one sentence each."""
+        n_blocks = self.pretrained.config.n_layers
+        words = in_words(plan, n_blocks, stored, self.sequences, rows_of_embedding)
+        recomputes = self.options.recompute and plan.cut <= n_blocks
+        return [*words, "blocks computed again in the backward pass, to save memory"] if recomputes else words
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -515,9 +526,12 @@ class Engine:
                 strategy.low_rank(model),
                 fixed=not overridden(strategy) & {"before_training", "after_step"},
                 compiled=self.options.compile and not trial,
+                recompute=self.options.recompute,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
+        if self.options.recompute and not plan.restructured:
+            forward = RecomputedForward(forward, model)
         return AutocastForward(forward, device) if self.options.precision == "bf16" and not trial else forward
 
 

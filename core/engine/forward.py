@@ -61,6 +61,7 @@ class PlannedForward:
         updates: declared low-rank updates of inserted layers.
         fixed: no parameter outside of those that train now will change.
         compiled: the blocks go through ``torch.compile``.
+        recompute: the blocks are computed again in the backward pass instead of kept.
     """
 
     evaluation_rows: int | None = 64
@@ -76,6 +77,7 @@ class PlannedForward:
         *,
         fixed: bool,
         compiled: bool = False,
+        recompute: bool = False,
     ) -> None:
         self.model = model
         self.sequences = sequences
@@ -104,6 +106,9 @@ class PlannedForward:
         if compiled:
             for each in self._blocks:
                 each.compile(self._device)
+        if recompute:
+            for each in self._blocks:
+                each.recompute()
         self._known = torch.zeros(len(sequences), dtype=torch.bool)
         self._table: Tensor | None = None
 

@@ -21,6 +21,7 @@ class EngineOptions:
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
+        recompute: blocks are computed again in the backward pass instead of kept (recompute.py).
     """
 
     device: str = "cpu"
@@ -30,6 +31,7 @@ class EngineOptions:
     cache_budget: int | None = None
     compile: bool = False
     together: bool = True
+    recompute: bool = False
 
     @property
     def reference(self) -> bool:

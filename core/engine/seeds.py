@@ -61,7 +61,7 @@ def way_of(engine: Engine, variant: Variant) -> Way:
     idle_cores = not engine.part.test and engine.pretrained.config.emb_dim < SMALL
     if (seen.cut or (idle_cores and seen.restructured)) and options.device == "cpu" and not seen.steps:
         return Way.SIDE_BY_SIDE  # cores share nothing but memory, so batching gains nothing
-    on_cuda = options.device.startswith("cuda") and not options.compile
+    on_cuda = options.device.startswith("cuda") and not (options.compile or options.recompute)
     if seen.cut and seen.restructured and on_cuda and can_be_stacked(strategy):
         return Way.STACKED
     return Way.ALONE
