@@ -44,6 +44,8 @@ class TrainConfig:
     position: ReadoutName = "last"  # the readout's name
     causal: bool = True
     accumulation_steps: int = 1  # batches whose gradients make one step
+    outputs: int | None = None  # of the head: 1, or None for one per class
+    class_weights: bool = False  # the training loss weighs classes by how rare they are
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches", "accumulation_steps"):
@@ -324,12 +326,14 @@ def train(
     events: Iterable[Event],
     total_steps: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    class_weights: Tensor | None = None,
     batch_size: int | None = None,
 ) -> History:
     """Train in place by the events of :func:`protocol` and return what was measured.
 
     Args:
         batch_size: rows that are in memory at once; None for all of a step.
+        class_weights: (C,) of the training loss; None where all classes count alike.
 
     Raises:
         TrainingError: the loss of a step is not finite; the message names the step.
@@ -348,7 +352,9 @@ def train(
             model.train()
             continue
         optimizer.zero_grad()
-        loss = accumulate_gradients(model, strategy, forward, event.rows, batch_size or len(event.rows))
+        loss = accumulate_gradients(
+            model, strategy, forward, event.rows, batch_size or len(event.rows), class_weights
+        )
         watch.add(event.moment.step, loss)
         optimizer.step()
         strategy.after_step(model, event.moment.step)
@@ -360,24 +366,42 @@ def train(
 
 
 def accumulate_gradients(
-    model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor, batch_size: int
+    model: GPTModel,
+    strategy: Strategy,
+    forward: Forward,
+    rows: Tensor,
+    batch_size: int,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Add the gradient of the loss of rows (B,), batch after batch, and return the loss: that of all rows at once."""
+    labels = forward.labels("train", rows)
+    weights = torch.ones_like(labels, dtype=torch.float32) if class_weights is None else class_weights[labels]
     losses = []
-    for part in rows.split(batch_size):
-        loss = training_loss(model, strategy, forward, part) * (len(part) / len(rows))
+    for part, weight in zip(rows.split(batch_size), weights.split(batch_size), strict=True):
+        share = weight.sum() / weights.sum()  # of the mean over all rows
+        loss = training_loss(model, strategy, forward, part, class_weights) * share
         loss.backward()
         losses.append(loss.detach())
     return torch.stack(losses).sum()
 
 
-def training_loss(model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor) -> Tensor:
+def training_loss(
+    model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor, class_weights: Tensor | None = None
+) -> Tensor:
     """The loss of a batch of training rows (B,): cross-entropy and whatever the strategy adds."""
     logits = forward.logits("train", rows).float()
-    return loss_of(logits, forward.labels("train", rows), strategy.extra_loss(model))
+    return loss_of(logits, forward.labels("train", rows), strategy.extra_loss(model), class_weights)
 
 
-def loss_of(logits: Tensor, labels: Tensor, extra: Tensor | None) -> Tensor:
-    """Cross-entropy of class logits (B, C), and an extra term."""
-    loss = F.cross_entropy(logits, labels)
+def loss_of(
+    logits: Tensor, labels: Tensor, extra: Tensor | None, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of class logits (B, C), a weighted mean where classes have weights, and an extra term."""
+    loss = F.cross_entropy(logits, labels, class_weights)
     return loss if extra is None else loss + extra
+
+
+def balanced_weights(labels: Tensor, n_classes: int) -> Tensor:
+    """Weights (C,) under which every class counts alike in a sum over ``labels`` (N,); their mean over rows is 1."""
+    counts = torch.bincount(labels, minlength=n_classes)
+    return len(labels) / (n_classes * counts.clamp(min=1).float())
