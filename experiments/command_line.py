@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 # The word after ``headtohead`` -> the module whose main() answers it.
 COMMANDS = {
-    "classify": "headtohead.core.classifier",
+    "classify": "headtohead.core.classify",
     "export": "headtohead.core.export.__main__",
     "generate": "headtohead.core.generate",
     "check": "headtohead.strategies.check.__main__",
@@ -54,7 +54,7 @@ examples:
   {program} --name sms_spam-124M --report-only    write that experiment's report again
 
 other commands:
-  headtohead classify RUN_DIR TEXT ...                    ask a finetuned classifier
+  headtohead classify RUN_DIR TEXT ...                    ask a classifier, or all of an experiment
   headtohead export RUN_DIR --to transformers             a folder that another library opens
   headtohead generate "Every effort moves you"            what the pretrained model itself says
   headtohead check NAME|FILE                              does a strategy keep its word?
