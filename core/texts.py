@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from headtohead.core.errors import InputError, shown
 from headtohead.core.files import file_errors
@@ -61,11 +62,12 @@ def arriving() -> Iterator[list[str]]:
         InputError: it is not UTF-8.
     """
     # Bytes where there are bytes: what the locale makes of them is no matter.
-    if not hasattr(sys.stdin, "buffer"):
+    source: Any = getattr(sys.stdin, "buffer", None)
+    if source is None:
         yield lines_of(sys.stdin.read())
         return
     waiting, offset = b"", 0
-    while chunk := sys.stdin.buffer.read1(CHUNK_BYTES):
+    while chunk := source.read1(CHUNK_BYTES):
         if offset == 0 and not waiting:
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         whole, newline, rest = (waiting + chunk).rpartition(b"\n")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from headtohead import strategies
 from headtohead.core.config import CONFIGS
@@ -59,7 +60,7 @@ def test_recomputed_gradients_are_equal_and_the_model_is_as_before() -> None:
     for each in (forward, RecomputedForward(forward, model)):
         model.zero_grad()
         accumulate_gradients(model, strategy("all_layers"), each, torch.arange(8), 8)
-        gradients.append([parameter.grad.clone() for parameter in trainable_parameters(model)])  # type: ignore[union-attr]
+        gradients.append([parameter.grad.clone() for parameter in trainable_parameters(model)])
     assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
     assert not any("forward" in vars(module) for module in model.modules())
 
@@ -72,9 +73,12 @@ def test_only_the_input_of_a_block_is_kept() -> None:
     saved = []
     for each in (forward, RecomputedForward(forward, model)):
         sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
-        ):
+
+        def keep(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             each.logits("train", torch.arange(8))
         saved.append(sum(sizes))
     assert saved[1] < saved[0] / 3
