@@ -41,6 +41,7 @@ from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
 from headtohead.experiments.spec import (
     PRESET_RATES,
+    SUITES,
     TUNE_SEED,
     Experiment,
     check_name,
@@ -113,7 +114,7 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     """
     watch = watch or Watcher()
     started = time.perf_counter()
-    agenda = plan(experiment)
+    agenda = plan(experiment, watch)
     with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
         watch.planned(agenda)
@@ -129,12 +130,17 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     return summary
 
 
-def plan(experiment: Experiment) -> Agenda:
+def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
     """What an experiment would do; writes nothing.
 
     Raises:
         InputError: as :func:`compare`.
     """
+    if experiment.preset in SUITES:
+        raise InputError(
+            f"preset {experiment.preset} is several experiments, not one; run them by `headtohead --preset "
+            f"{experiment.preset}`"
+        )
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     check_launcher(experiment.launch)
     config = experiment.training.train_config()
@@ -142,7 +148,7 @@ def plan(experiment: Experiment) -> Agenda:
     options = replace(engine_options(experiment), spread=experiment.tuning.any)
     if experiment.launch.launcher == "local":
         check_model(experiment.model, options)
-    inputs = find_inputs(experiment)
+    inputs = find_inputs(experiment, (watch or Watcher()).tokenised)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
     for variant in variants:

@@ -41,6 +41,7 @@ TUNE_SEED = 23  # none of those that are compared
 # A preset is a set of flags; one that is given on the command line overrides its one value.
 _CHAPTER = {"epochs": 5, "batch_size": 8, "readout": "last"}
 PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
+SUITES = ("bonus", "imdb")  # presets of several experiments each (experiments/bonus_rows.py)
 # Learning rates that a preset gives strategies; the book's are far too small for so small a model as the demo's.
 # Chosen on validation messages of both data sets while the demo model was made (core/demo/README.md).
 PRESET_RATES: dict[str, dict[str, float]] = {
@@ -53,6 +54,10 @@ _LARGEST_SEED = 2**63 - 1
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
 )  # no file names on Windows
+
+
+def _read_length(text: str, name: str) -> int | str:
+    return text if text == "context" else read_count(text, name)
 
 
 def _read_file(text: str, name: str) -> str:
@@ -147,12 +152,12 @@ class DataSettings:
     drop_duplicates: bool = flag(
         False, "--drop-duplicates", "keep every text once: in test, else in validation, else in training"
     )
-    max_length: int | None = flag(
+    max_length: int | Literal["context"] | None = flag(
         None,
         "--max-length",
-        "tokens kept of a message (book: the longest training message)",
+        "tokens kept of a message, or context for as many as the model reads (book: the longest training message)",
         "N",
-        read_count,
+        _read_length,
     )
     train_sizes: tuple[int, ...] = flag(
         (),
@@ -164,7 +169,7 @@ class DataSettings:
     download: bool = flag(True, "--offline", "do not try to download anything", off=True)
 
     def __post_init__(self) -> None:
-        if self.max_length is not None:
+        if self.max_length not in (None, "context"):
             check_count("--max-length", self.max_length)
         if self.balance and self.keep_all:
             raise InputError("--balance and --no-balance contradict each other; leave one out")
@@ -198,7 +203,7 @@ class TrainingSettings:
     accumulation_steps: int = flag(
         1,
         "--accumulation-steps",
-        "batches whose gradients make one step: --batch-size 2 with 4 of them is a batch of 8 in less memory",
+        "batches whose mean gradient makes one update: --batch-size 2 with 4 of them is a batch of 8 in less memory",
         "N",
         read_count,
     )
@@ -247,9 +252,9 @@ class TrainingSettings:
             batch_size=self.batch_size,
             position=self.readout,
             causal=self.causal,
-            accumulation_steps=self.accumulation_steps,
             outputs=self.outputs,
             class_weights=self.class_weights,
+            accumulation_steps=self.accumulation_steps,
         )
 
 
@@ -528,8 +533,12 @@ class Experiment:
     preset: str | None = flag(
         None,
         "--preset",
-        f"protocol to start from: {', '.join(PRESETS)} (default: demo with the demo model, else book)",
+        f"protocol to start from: {', '.join(PRESETS)} (default: demo with the demo model, else book); or the book's "
+        f"bonus experiments, row by row: {', '.join(SUITES)}",
         "NAME",
+    )
+    rows: str | None = flag(
+        None, "--rows", "rows of the preset bonus or imdb, such as 1,3,16 (default: all)", "LIST"
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -553,6 +562,10 @@ class Experiment:
     }
 
     def __post_init__(self) -> None:
+        if self.rows is not None and self.preset not in SUITES:
+            raise InputError(
+                f"--rows {self.rows} needs a preset that has rows: --preset {' or '.join(SUITES)}"
+            )
         if self.launch.shard is not None and self.seeds is None:
             part, parts = self.launch.shard
             raise InputError(
@@ -611,8 +624,10 @@ class Experiment:
 
 def choose_preset(name: str) -> dict[str, Any]:
     """The values of a preset by name; InputError where there is none of that name."""
+    if name in SUITES:
+        return {}
     if name not in PRESETS:
-        raise InputError(f"--preset {name}: no such preset; {did_you_mean(name, PRESETS)}")
+        raise InputError(f"--preset {name}: no such preset; {did_you_mean(name, [*PRESETS, *SUITES])}")
     return PRESETS[name]
 
 

@@ -1,7 +1,6 @@
 """One run from its seed to the finetuned classifier on disk, measured."""
 
 import copy
-import math
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -363,7 +362,7 @@ class Engine:
         run.meter.start_training()
         with run.meter.measure("train"):
             optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
-            strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
+            strategy.before_training(model, self.config.epochs, self.updates_per_epoch)
             watch = Watch(model, strategy, run.verdict.facts) if run.verdict.facts else None
 
             def on_step(progress: Progress) -> None:
@@ -381,21 +380,25 @@ class Engine:
                 total_steps,
                 on_step,
                 self.class_weights,
-                self.config.batch_size,
+                self.config.accumulation_steps,
             )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
             if run.compact is not None:
-                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
+                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.updates)
                 run.forward = self.forward_of(model, strategy, run.plan, run.stored, self.sequences)
         return history
 
     @property
+    def updates_per_epoch(self) -> int:
+        """Of the parameters: steps, unless gradients are accumulated."""
+        return -(-self.steps_per_epoch // self.config.accumulation_steps)
+
+    @property
     def steps_per_epoch(self) -> int:
-        """Steps of the optimizer; the last partial batch is left out."""
-        batches = (self.part.train_size or len(self.dataset.train)) // self.config.batch_size
-        return math.ceil(batches / self.config.accumulation_steps)
+        """Without the last partial batch."""
+        return (self.part.train_size or len(self.dataset.train)) // self.config.batch_size
 
     def optimizer_of(self, model: GPTModel, strategy: Strategy, *, fused: bool) -> torch.optim.Optimizer:
         """AdamW with the strategy's groups and settings."""
