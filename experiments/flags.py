@@ -166,6 +166,13 @@ def read_count(text: str, name: str) -> int:
     return int(text)
 
 
+def read_number(text: str, name: str) -> float:
+    """A number from 0 in plain digits, as in 0.5."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        raise InputError(f"{name} {text}: not a number from 0, as in {name} 0.5")
+    return float(text)
+
+
 def read_size(text: str, name: str) -> int:
     """``"100MB"`` -> 100,000,000 bytes; units B, KB, MB, GB, TB, and KiB, MiB, GiB, TiB."""
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMGT]?)(I?)B?\s*", text.upper())

@@ -4,7 +4,8 @@
     python -m headtohead.experiments.power --messages 300 --seeds 5 --strategies 4 --seed-deviation 1.7 --accuracy 80
 
 The command draws experiments whose true accuracies are known and tests them as a real one is tested
-(:mod:`headtohead.experiments.simulation`). What is said of a report's pairs comes from their own spread, in closed form.
+(:mod:`headtohead.experiments.simulation`). What is said of a report's pairs comes from their own spread, in closed
+form.
 """
 
 import argparse

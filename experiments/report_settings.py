@@ -1,8 +1,9 @@
 """What a report is asked: settings of which no run depends, kept in experiment.json. Imports nothing heavy."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from headtohead.core.errors import InputError
 from headtohead.experiments.flags import (
     check_count,
     check_positive,
@@ -14,6 +15,13 @@ from headtohead.experiments.flags import (
     read_share,
     read_size,
 )
+
+FORMATS = ("png", "pdf")
+
+
+def read_formats(text: str, name: str) -> tuple[str, ...]:
+    """``"png,pdf"`` -> ("png", "pdf")."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +58,13 @@ class ReportSettings:
     labels: int | None = flag(
         None, "--labels", "how many labelled messages you will have (with --train-sizes)", "N", read_count
     )
+    plots: tuple[str, ...] = flag(
+        ("png",), "--plots", "formats of the plots: png, or png,pdf", "LIST", read_formats
+    )
 
     def __post_init__(self) -> None:
+        if "png" not in self.plots or not set(self.plots) <= set(FORMATS):
+            raise InputError(f"--plots {','.join(self.plots)}: use png, which the report needs, or png,pdf")
         for name in ("max_size", "max_train_time", "max_latency", "max_memory"):
             if (value := getattr(self, name)) is not None:
                 check_positive(f"--{name.replace('_', '-')}", value)
@@ -64,4 +77,5 @@ class ReportSettings:
 
     def given(self) -> dict[str, Any]:
         """The settings that were given, by field."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        defaults = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}

@@ -16,6 +16,7 @@ from headtohead.core.engine import WHOLE, Costs, Outcome, Part
 from headtohead.core.files import write_text_atomic
 from headtohead.core.strategy import Method, Strategy, Variant
 from headtohead.core.training import Evaluation, History
+from headtohead.experiments.book_log import LOG_FILE, log_of
 from headtohead.experiments.identity import code_hash
 from headtohead.experiments.metrics import prediction_metrics, probability_metrics, recorded
 from headtohead.experiments.record import (
@@ -96,6 +97,8 @@ def write_folder(
         write_text_atomic(folder / TRACEBACK_FILE, "".join(traceback.format_exception(outcome)))
         record = RunRecord(**_run_facts(run, facts), status="failed", error=one_line(outcome))
     save_record(folder, record)
+    if record.ok:
+        write_text_atomic(folder / LOG_FILE, log_of(folder, record))
     return record
 
 
@@ -178,6 +181,7 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         peak_memory_bytes=outcome.peak_memory_bytes,
         memory_above_model_bytes=outcome.memory_above_model_bytes,
         selection_seconds=outcome.selection_seconds,
+        **{f"before_{name}_accuracy": value for name, value in outcome.before.items()},
         grouped=outcome.grouped,
     )
 

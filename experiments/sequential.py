@@ -1,25 +1,27 @@
-"""Adding seeds until pairs are settled, without peeking: looks are planned beforehand, each with its share of the error.
+"""Adding seeds until pairs are settled, without peeking: looks planned beforehand, each with its share of the error.
 
 Whoever tests after every few seeds and stops at the first significant difference errs far more often than the 5 % of
-each test. Here the looks are fixed before the first run, and the error is spent over them by a spending function of the
-share of seeds that are done (Lan and DeMets 1983, Biometrika 70; the one that spends like Pocock's bounds). The usual
-bounds from a spending function take for granted that what is new at a look is independent of what came before. Here it is
-not: the same test messages count at every look. So each look is tested at what the function newly gives it, which by
-Bonferroni's inequality holds whatever the looks have in common; it costs a little power.
+each test. Here the looks are fixed before the first run, and the error is spent over them by a spending function of
+the share of seeds that are done (Lan and DeMets 1983, Biometrika 70; the one that spends like Pocock's bounds). The
+usual bounds from a spending function take for granted that what is new at a look is independent of what came before.
+Here it is not: the same test messages count at every look. So each look is tested at what the function newly gives it,
+which by Bonferroni's inequality holds whatever the looks have in common; it costs a little power.
 
 What a report then claims is what the last look allows: its p-values are multiplied by 0.05 / that look's level.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from math import e, log
 from typing import Any
 
 import numpy as np
 
 from headtohead.experiments.inference import LEVEL, MARGIN, Evidence
+from headtohead.experiments.simulation import World
 
-GROWTH = 1.5  # how many times as many seeds the next look has
+GROWTH = 2  # how many times as many seeds the next look has
 FEWEST = 3  # seeds at the first look
 
 
@@ -59,6 +61,33 @@ class Sequential:
         return asdict(self)
 
     @property
+    def over(self) -> bool:
+        """Whether no look is left."""
+        return self.done == len(self.looks)
+
+    def is_settled(self, one: str, other: str) -> bool:
+        """Whether two labels were settled at some look."""
+        return any({one, other} == {first, second} for first, second, _ in self.settled)
+
+    def wanted(self, labels: Sequence[str]) -> list[tuple[str, str]]:
+        """The pairs to be settled among the strategies ``labels``."""
+        return list(self.pairs or combinations(labels, 2))
+
+    def looked(self, evidence: Evidence, labels: Sequence[str]) -> "Sequential":
+        """After the next look, at the answers of the strategies ``labels``."""
+        this = replace(self, done=self.done + 1)
+        places = {label: place for place, label in enumerate(labels)}
+        open_pairs = [
+            pair for pair in self.wanted(labels) if not self.is_settled(*pair) and set(pair) <= set(places)
+        ]
+        if not open_pairs:
+            return this
+        numbers = [(places[first], places[second]) for first, second in open_pairs]
+        said = verdicts(evidence, numbers, this.level, len(self.wanted(labels)))
+        new = tuple((*pair, how) for pair, how in zip(open_pairs, said, strict=True) if how is not None)
+        return replace(this, settled=(*self.settled, *new))
+
+    @property
     def level(self) -> float:
         """Of the last look taken; of the first before any."""
         return self.levels[max(self.done - 1, 0)]
@@ -85,42 +114,38 @@ def spent(looks: Sequence[int]) -> tuple[float, ...]:
     return tuple(float(each) for each in np.diff([0.0, *totals]))
 
 
-def verdicts(evidence: Evidence, pairs: Sequence[tuple[int, int]], level: float) -> list[str | None]:
+def verdicts(
+    evidence: Evidence, pairs: Sequence[tuple[int, int]], level: float, wanted: int
+) -> list[str | None]:
     """For each pair of strategies "apart", "as good" (within MARGIN either way) or None, at one look.
 
-    Differences are corrected for all pairs of all strategies (the range test), equivalence for the pairs given
+    Differences are corrected for all pairs of all strategies (the range test), equivalence for the ``wanted`` pairs
     (Bonferroni; two one-sided tests, Schuirmann 1987).
     """
     first, second = np.array(pairs).T
     tested = evidence.testable[first] & evidence.testable[second]
     apart = evidence.pair_p_values(first, second, len(evidence.means)) < level
-    alike = evidence.within_margin(first, second, MARGIN) * len(pairs) < level
+    alike = evidence.within_margin(first, second, MARGIN) * wanted < level
     return [
         None if not known else "apart" if one else "as good" if other else None
         for known, one, other in zip(tested, apart, alike, strict=True)
     ]
 
 
-def false_stops(world: "Any", sequential: Sequential, experiments: int, seed: int = 0) -> float:
+def false_stops(world: World, sequential: Sequential, experiments: int, seed: int = 0) -> float:
     """The share of simulated experiments in which some look calls two equally accurate strategies apart.
 
-    ``world`` is a :class:`~headtohead.experiments.simulation.World` with as many seeds as the last look.
+    ``world`` has as many seeds as the last look.
     """
     rng = np.random.default_rng(seed)
     return float(np.mean([_errs(world, sequential, rng) for _ in range(experiments)]))
 
 
-def _errs(world: "Any", sequential: Sequential, rng: np.random.Generator) -> bool:
-    answers, truth = world.answers(rng), np.array(world.accuracies)
-    pairs = [(i, j) for i in range(len(truth)) for j in range(i)]
-    settled: set[tuple[int, int]] = set()
-    for look, level in zip(sequential.looks, sequential.levels, strict=True):
-        evidence = Evidence.of(list(answers[:, :look]))
-        for pair, verdict in zip(pairs, verdicts(evidence, pairs, level), strict=True):
-            if verdict == "apart" and truth[pair[0]] == truth[pair[1]]:
-                return True
-            if verdict is not None:
-                settled.add(pair)
-        if len(settled) == len(pairs):
-            return False
-    return False
+def _errs(world: World, sequential: Sequential, rng: np.random.Generator) -> bool:
+    answers, truth = world.answers(rng), world.accuracies
+    labels = [str(place) for place in range(len(truth))]
+    state = sequential
+    while not state.over and len(state.settled) < len(state.wanted(labels)):
+        state = state.looked(Evidence.of(list(answers[:, : state.looks[state.done]])), labels)
+    apart = [pair for *pair, how in state.settled if how == "apart"]
+    return any(truth[int(first)] == truth[int(second)] for first, second in apart)

@@ -78,6 +78,14 @@ def follow(
     return histories
 
 
+def row_shares(labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    """(S, B) the share of each row in its batch's mean loss: equal ones, or by the weights (C,) of the classes."""
+    if class_weights is None:
+        return torch.full(labels.shape, 1 / labels.shape[1], device=labels.device)
+    weights = class_weights[labels]
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
 def check_losses(losses: Sequence[Tensor], number: int) -> None:
     """TrainingError where a loss of the run with that number, in losses (S,) of every step, was not finite."""
     for step, loss in enumerate(torch.stack(list(losses))[:, number].tolist()):

@@ -99,7 +99,7 @@ def work(parcel: Mapping[str, Any]) -> None:
     experiment = Experiment.of(parcel["given"])
     inputs = find_inputs(experiment)
     config = experiment.training.train_config()
-    engine = Engine(inputs.pretrained, inputs.dataset, config, engine_options(experiment.engine))
+    engine = Engine(inputs.pretrained, inputs.dataset, config, engine_options(experiment))
     run = rebuild_run(parcel, experiment.plugins)
     launcher = LocalLauncher(engine, Path(parcel["scratch"]), dict(parcel["facts"]))
     for _ in launcher.launch([[run]], Watcher()):
