@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +163,18 @@ def plan(experiment: Experiment) -> Agenda:
     agenda = Agenda(
         experiment, directory, inputs, engine, environment, runs, Estimate(0), aside, tuning, trials
     )
-    agenda = replace(agenda, elsewhere=_other_shards(agenda), sequential=_sequential(experiment, len(seeds)))
+    agenda = replace(agenda, elsewhere=_other_shards(agenda), sequential=_sequential(experiment, runs))
     return replace(agenda, estimate=_estimate(agenda))
 
 
-def _sequential(experiment: Experiment, seeds: int) -> Sequential | None:
-    """The looks that are planned, where seeds are added until pairs are settled."""
+def _sequential(experiment: Experiment, runs: Sequence[Run]) -> Sequential | None:
+    """The looks that are planned, where seeds are added until pairs are settled; by default all of this command."""
     settings = experiment.sequential
-    return Sequential.planned(seeds, settings.max_seeds, settings.pairs) if settings.until_settled else None
+    if not settings.until_settled:
+        return None
+    labels = dict.fromkeys(run.variant.label for run in runs)
+    seeds = len({run.seed for run in runs})
+    return Sequential.planned(seeds, settings.max_seeds, settings.pairs or list(combinations(labels, 2)))
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:

@@ -94,12 +94,12 @@ def _sequential(sequential: Sequential) -> list[str]:
         "look's level. Intervals are those of a number of seeds fixed beforehand.",
     ]
     settled = [f"{first} and {second} ({how})" for first, second, how in sequential.settled]
-    sentences.append(f"Settled: {listed(settled)}." if settled else "No pair was settled.")
+    sentences.append(f"Settled: {listed(settled, MOST)}." if settled else "No pair was settled.")
     left = [
         f"{first} and {second}"
         for first, second in sequential.pairs
         if not sequential.is_settled(first, second)
     ]
     if left:
-        sentences.append(f"Still open: {listed(left)}.")
+        sentences.append(f"Still open: {listed(left, MOST)}.")
     return sentences
