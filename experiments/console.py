@@ -297,6 +297,16 @@ def outcome_line(number: str, record: "RunRecord") -> Text:
 # --- after the last run ----------------------------------------------------------------------------------------
 
 
+def _print_paragraph(console: Console, sentences: Sequence[str]) -> None:
+    """The first sentence in bold, the others after it."""
+    first, *rest = sentences
+    console.print(
+        Text(visible(first), style="bold").append(" ".join(["", *map(visible, rest)]), style="not bold"),
+        width=min(console.width, READABLE),
+    )
+    console.print()
+
+
 def print_end(
     console: Console,
     summary: "Summary",
@@ -304,6 +314,7 @@ def print_end(
     seconds: float | None,
 ) -> None:
     """The comparison and its answer, failed runs with their traceback files, where the report lies, the time taken."""
+    from headtohead.experiments.advice_words import advice
     from headtohead.experiments.record import TRACEBACK_FILE, run_directory
     from headtohead.experiments.terminal import ComparisonTable
     from headtohead.experiments.wording import answer, plural, protocol_title, short_seconds
@@ -312,12 +323,9 @@ def print_end(
     console.print()
     console.print(ComparisonTable(summary))
     console.print()
-    first, *rest = answer(summary)
-    console.print(
-        Text(visible(first), style="bold").append(" ".join(["", *map(visible, rest)]), style="not bold"),
-        width=min(console.width, READABLE),
-    )
-    console.print()
+    for sentences in (advice(summary), answer(summary)):
+        if sentences:
+            _print_paragraph(console, sentences)
     for other in summary.others:
         runs = f"{len(other.experiment.records)} {plural('run', len(other.experiment.records))}"
         console.print(f"Also in the report, under another protocol ({protocol_title(other)}): {runs}.")

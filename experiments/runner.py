@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ from headtohead.experiments.record import (
 )
 from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
+from headtohead.experiments.sequential import Sequential
 from headtohead.experiments.spec import (
+    FEW_SEEDS,
     PRESET_RATES,
     SUITES,
     TUNE_SEED,
@@ -47,7 +50,7 @@ from headtohead.experiments.spec import (
     check_name,
     safe_name,
 )
-from headtohead.experiments.statistics import Summary, summarise
+from headtohead.experiments.statistics import Summary, evidence_of, summarise
 from headtohead.experiments.tuning import Candidates, Tuning, candidates
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
@@ -90,6 +93,8 @@ class Agenda:
         """With which the runs are computed, here or elsewhere."""
         return self.engine.options.stands_for or self.engine.options
 
+    sequential: Sequential | None = None
+
     @property
     def to_run(self) -> list[Run]:
         return [each for each in (*self.runs, *self.aside) if self._is_ours(each)]
@@ -121,6 +126,8 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
         _write_description(agenda)
         agenda, interrupted = _tune(agenda, watch)
         interrupted = interrupted or _do_runs(agenda, watch)
+        if agenda.sequential is not None and not interrupted:
+            agenda, interrupted = _until_settled(agenda, agenda.sequential, watch)
         summary = _report(agenda.directory, watch, time.perf_counter() - started)
     if interrupted:
         asked = {run.run_id for run in agenda.runs}
@@ -158,7 +165,8 @@ def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
     here = experiment.launch.launcher == "local"
     memory = memory_needed(variants, inputs, config, options) if here else ""
     engine = Engine(inputs.pretrained, inputs.dataset, config, _planning_options(experiment, options))
-    seeds = choose_seeds(engine, variants, experiment.seeds)
+    wanted = experiment.seeds or (FEW_SEEDS if experiment.sequential.until_settled else None)
+    seeds = choose_seeds(engine, variants, wanted)
     tuning = _tuning(experiment, variants, engine)
     runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
     trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
@@ -178,8 +186,18 @@ def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
         trials,
         memory=memory,
     )
-    agenda = replace(agenda, elsewhere=_other_shards(agenda))
+    agenda = replace(agenda, elsewhere=_other_shards(agenda), sequential=_sequential(experiment, runs))
     return replace(agenda, estimate=_estimate(agenda))
+
+
+def _sequential(experiment: Experiment, runs: Sequence[Run]) -> Sequential | None:
+    """The looks that are planned, where seeds are added until pairs are settled; by default all of this command."""
+    settings = experiment.sequential
+    if not settings.until_settled:
+        return None
+    labels = dict.fromkeys(run.variant.label for run in runs)
+    seeds = len({run.seed for run in runs})
+    return Sequential.planned(seeds, settings.max_seeds, settings.pairs or list(combinations(labels, 2)))
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
@@ -463,6 +481,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in agenda.runs}),
         "run_ids": [run.run_id for run in agenda.runs],
         "runs": {run.run_id: {"label": run.variant.label, "seed": run.seed} for run in agenda.runs},
+        "sequential": agenda.sequential and agenda.sequential.values(),
         "tuning": agenda.tuning and agenda.tuning.facts([run.run_id for run in agenda.trials]),
         "model": {
             "name": pretrained.name,
@@ -546,6 +565,32 @@ def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
     agenda = _without_finished(agenda)
     _write_description(agenda)
     return agenda, False
+
+
+def _until_settled(agenda: Agenda, state: Sequential, watch: Watcher) -> tuple[Agenda, bool]:
+    """Look, and add seeds until all pairs are settled or no look is left. True where interrupted."""
+    while True:
+        summary = summarise(load_experiment(agenda.directory))
+        found = evidence_of(summary)
+        if found is None:
+            return agenda, False  # without predictions of two strategies there is nothing to look at
+        state = state.looked(*found)
+        agenda = replace(agenda, sequential=state)
+        _write_description(agenda)
+        if state.over or all(state.is_settled(*pair) for pair in state.wanted(found[1])):
+            return agenda, False
+        agenda = _without_finished(replace(agenda, runs=_with_more_seeds(agenda, state.looks[state.done])))
+        _write_description(agenda)
+        if _do_runs(agenda, watch):
+            return agenda, True
+
+
+def _with_more_seeds(agenda: Agenda, wanted: int) -> tuple[Run, ...]:
+    """The agenda's runs and those with the seeds that come next, until each variant has ``wanted``."""
+    seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
+    seeds += range(max(seeds) + 1, max(seeds) + 1 + wanted - len(seeds))
+    variants = {run.variant.label: run.variant for run in agenda.runs}
+    return tuple(_run(agenda.engine, variant, seed) for variant in variants.values() for seed in seeds)
 
 
 def _publish(place: Path, folder: Path) -> RunRecord:

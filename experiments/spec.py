@@ -492,6 +492,55 @@ class LaunchSettings:
             raise InputError(f"--retries {self.retries}: must lie between 0 and 100")
 
 
+def read_pairs(text: str, name: str) -> tuple[tuple[str, str], ...]:
+    """``"head:lora,lora:dora"`` -> (("head", "lora"), ("lora", "dora"))."""
+    pairs = []
+    for item in text.split(","):
+        first, colon, second = (part.strip() for part in item.partition(":"))
+        if not (first and colon and second) or first == second:
+            raise InputError(
+                f"{name} {text}: {item.strip()!r} is no pair of two labels, as in {name} head:lora"
+            )
+        pairs.append((first, second))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequentialSettings:
+    """Seeds until pairs are settled."""
+
+    until_settled: bool = flag(
+        False,
+        "--until-settled",
+        "add seeds until the pairs are settled or --max-seeds is reached; looks are planned beforehand",
+    )
+    max_seeds: int = flag(20, "--max-seeds", "seeds of each strategy at most (default: 20)", "N", read_count)
+    pairs: tuple[tuple[str, str], ...] = flag(
+        (),
+        "--pairs",
+        "what is to be settled, such as head:lora,lora:dora (default: every pair)",
+        "LIST",
+        read_pairs,
+    )
+
+    def __post_init__(self) -> None:
+        if not self.until_settled and (self.pairs or self.max_seeds != 20):
+            raise InputError("--max-seeds and --pairs are for --until-settled; add it, or leave them out")
+        if not 3 <= self.max_seeds <= 1000:
+            raise InputError(f"--max-seeds {self.max_seeds}: must be from 3 to 1000")
+
+    def check(self, labels: Sequence[str], seeds: Sequence[int] | None) -> None:
+        """InputError where these strategies and first seeds cannot be looked at again and again."""
+        known = dict.fromkeys(labels)
+        for label in (each for pair in self.pairs for each in pair):
+            if label not in known:
+                raise InputError(f"--pairs: {label!r} is not compared; {did_you_mean(label, known)}")
+        if self.until_settled and seeds is not None and not 2 <= len(seeds) <= self.max_seeds:
+            raise InputError(
+                f"--until-settled begins with {len(seeds)} of --seeds, but needs from 2 to --max-seeds {self.max_seeds}"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A set of runs: every strategy label with every seed, on one model and one data set.
@@ -546,6 +595,7 @@ class Experiment:
     tuning: TuningSettings = field(default_factory=TuningSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     launch: LaunchSettings = field(default_factory=LaunchSettings)
+    sequential: SequentialSettings = field(default_factory=SequentialSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
@@ -557,6 +607,7 @@ class Experiment:
         "tuning": "tuning (on validation messages; test messages are never touched)",
         "engine": "device and speed (what is left out changes no number)",
         "launch": "where runs happen",
+        "sequential": "as many seeds as it takes",
         "output": "results",
         "report": "what the report is asked",
     }
@@ -566,6 +617,11 @@ class Experiment:
             raise InputError(
                 f"--rows {self.rows} needs a preset that has rows: --preset {' or '.join(SUITES)}"
             )
+        self.sequential.check(self.strategies, self.seeds)
+        if self.launch.shard is not None and self.sequential.until_settled:
+            raise InputError("--shard divides runs that are known; leave out either it or --until-settled")
+        if self.engine.isolate and self.launch.launcher == "ray":
+            raise InputError("--isolate is of this machine; leave out either it or --launcher ray")
         if self.launch.shard is not None and self.seeds is None:
             part, parts = self.launch.shard
             raise InputError(
