@@ -100,6 +100,7 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     one = group.add_mutually_exclusive_group()
     one.add_argument("--list", action="store_true", help="list the strategies")
     one.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+    one.add_argument("--watch", metavar="NAME", help="follow an experiment that runs on another terminal")
     one.add_argument(
         "--compare",
         nargs="+",
@@ -134,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def experiment_of(arguments: argparse.Namespace, words: Sequence[str]) -> Experiment:
     """The experiment that parsed flags ask for; ``words`` are recorded as the command."""
-    actions = {"list", "report_only", "dry_run", "compare"}
+    actions = {"list", "report_only", "dry_run", "compare", "watch"}
     given = {key: value for key, value in vars(arguments).items() if key not in actions}
     return Experiment.of(given, command=shlex.join([*program_name().split(), *words]))
 
@@ -154,6 +155,13 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         from headtohead.experiments.live import Live
 
     watch = Live(console)
+    if arguments.watch is not None:
+        from headtohead.experiments.follow import follow
+        from headtohead.experiments.spec import check_name
+
+        check_name(arguments.watch, "--watch")
+        follow(experiment.output.results_dir / arguments.watch, console)
+        return EXIT_OK
     if arguments.compare:
         from headtohead.experiments.across import compare_folders
 

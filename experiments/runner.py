@@ -22,6 +22,7 @@ from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
+from headtohead.experiments.events import EventLog
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
@@ -45,8 +46,9 @@ from headtohead.experiments.spec import (
     safe_name,
 )
 from headtohead.experiments.statistics import Summary, summarise
+from headtohead.experiments.trackers import check_trackers, trackers
 from headtohead.experiments.tuning import Candidates, Tuning, candidates
-from headtohead.experiments.watch import Watcher
+from headtohead.experiments.watch import Everyone, Watcher
 from headtohead.strategies import build_variants
 
 LOCK_FILE = ".lock"
@@ -101,6 +103,8 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     agenda = plan(experiment)
     with _only_writer(agenda.directory):
         agenda = _without_finished(agenda)
+        logs = [EventLog(agenda.directory), *trackers(experiment.output, agenda.directory)]
+        watch = Everyone([*logs, watch])
         watch.planned(agenda)
         _write_description(agenda)
         agenda, interrupted = _tune(agenda, watch)
@@ -121,6 +125,7 @@ def plan(experiment: Experiment) -> Agenda:
         InputError: as :func:`compare`.
     """
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    check_trackers(experiment.output)
     config = experiment.training.train_config()
     options = _engine_options(experiment.engine)
     inputs = find_inputs(experiment)
