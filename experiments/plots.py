@@ -72,7 +72,16 @@ class Plot:
     heading: str
     caption: str
     png: bytes
-    figure: Figure | None = field(default=None, repr=False, compare=False)  # what it was drawn on
+    figure: Figure | None = field(default=None, repr=False, compare=False)
+
+    def pdf(self) -> bytes | None:
+        """The same as a PDF, with lines instead of pixels; None where only the pixels are left."""
+        if self.figure is None:
+            return None
+        drawn = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(drawn, format="pdf", metadata={"CreationDate": None})
+        return drawn.getvalue()
 
 
 def draw_all(summary: Summary) -> list[Plot]:

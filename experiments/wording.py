@@ -279,6 +279,8 @@ def protocol_title(summary: Summary) -> str:
         f"{about['dataset'].get('max_length')} tokens",
         str(config.get("position", "")),
         "no causal mask" if config.get("causal") is False else "",
+        "one output" if config.get("outputs") == 1 else "",
+        "class weights" if config.get("class_weights") else "",
         about.get("precision") or "",
     ]
     return ", ".join(part for part in parts if part)
@@ -303,13 +305,18 @@ def protocol(summary: Summary) -> list[str]:
         "the same protocol: only what is trained differs.",
         *_data_sentences(about["dataset"]),
         _model_sentence(about["model"]),
-        f"Training: {length}{batch}, AdamW, cross-entropy"
+        f"Training: {length}{batch}, AdamW, {_loss(config)}"
         + (f" on the logits of {read}{mask}." if read else ".")
         + " Learning rates: " + learning_rates(summary) + ".",
         f"{plural('Seed', len(seeds))}: {', '.join(str(seed) for seed in seeds)}.",
         "Train, validation and test accuracy are taken on the full splits after the last epoch; no strategy was chosen "
         "or stopped by its test accuracy.",
     ]  # fmt: skip
+
+
+def _loss(config: dict[str, Any]) -> str:
+    loss = "binary cross-entropy of one output" if config.get("outputs") == 1 else "cross-entropy"
+    return loss + (", classes weighed by how rare they are," if config.get("class_weights") else "")
 
 
 def _across(summary: Summary) -> list[str]:
