@@ -28,7 +28,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     folder = tmp_path_factory.mktemp("events")
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_demo(patch, folder / "cache")
-        patch.setattr(report, "draw_all", lambda summary: [])
+        patch.setattr(report, "write_report", lambda summary: {})
         return headtohead.compare(
             "head", model="demo", data=write_messages(folder / "m.tsv"), seeds=[1, 2], epochs=1, name="x",
             results_dir=folder / "results", plugin=[write_plugin(folder, "fails", FAILS)], tensorboard=True,
