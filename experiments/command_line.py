@@ -33,7 +33,15 @@ COMMANDS = {
     "check": "headtohead.strategies.check.__main__",
 }
 PLAIN_WIDTH = 110
-ACTIONS = ("list", "report_only", "dry_run", "input_preview", "compare", "merge")  # instead of running
+ACTIONS = (
+    "list",
+    "report_only",
+    "dry_run",
+    "input_preview",
+    "compare",
+    "watch",
+    "merge",
+)  # instead of running
 EXAMPLES = """\
 examples:
   {program}                                       the chapter's strategies, GPT-2 124M, SMS spam
@@ -112,6 +120,7 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     one = group.add_mutually_exclusive_group()
     one.add_argument("--list", action="store_true", help="list the strategies")
     one.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+    one.add_argument("--watch", metavar="NAME", help="follow an experiment that runs on another terminal")
     one.add_argument(
         "--compare",
         nargs="+",
@@ -176,6 +185,13 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         from headtohead.experiments.live import Live
 
     watch = Live(console)
+    if arguments.watch is not None:
+        from headtohead.experiments.follow import follow
+        from headtohead.experiments.spec import check_name
+
+        check_name(arguments.watch, "--watch")
+        follow(experiment.output.results_dir / arguments.watch, console)
+        return EXIT_OK
     if experiment.preset in SUITES:
         return _run_suite(arguments, words, watch, console)
     if arguments.compare:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headtohead.experiments.progress import Estimator, Work
+from headtohead.experiments.sparkline import sparkline
 from headtohead.experiments.tables import Heading, Item, Listing, continued, visible
 from headtohead.strategies._catalogue import Entry, by_family
 
@@ -196,6 +197,7 @@ class RunProgress:
         )  # the screen is drawn, and runs side by side report, from other threads
         self._title = ""
         self._note = ""
+        self._losses: list[float] = []  # of the current work, as they were read
         self._open = 0  # runs of the current work that have not ended
         self._measured = True
         self._last_line = time.monotonic()
@@ -205,6 +207,7 @@ class RunProgress:
         more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         with self._lock:
             self._title, self._note, self._measured = titles[0] + more, "preparing", True
+            self._losses = []
             self._open = len(titles)
             self._estimator.begin()
 
@@ -214,6 +217,8 @@ class RunProgress:
         what = "step" if progress.phase == "training" else progress.phase
         with self._lock:
             self._note = f"{what} {progress.step}/{progress.total_steps}{loss}"
+            if progress.loss is not None and (not self._losses or progress.loss != self._losses[-1]):
+                self._losses.append(progress.loss)
             self._estimator.step(progress.step, progress.total_steps, progress.preparing)
             if not self.console.is_terminal and time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
                 self._last_line = time.monotonic()
@@ -244,6 +249,7 @@ class RunProgress:
             if self._title:
                 left = self._estimator.current_left
                 note = self._note if left is None else f"{self._note}, {roughly(left)} left"
+                note += f" {sparkline(self._losses)}"
                 lines = [Text(continued(self._title, LIVE), style="bold"), Text(f"  {note}"), *lines]
         for line in lines:
             if isinstance(line, Text):

@@ -23,6 +23,7 @@ from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
+from headtohead.experiments.events import EventLog
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
@@ -51,8 +52,9 @@ from headtohead.experiments.spec import (
     safe_name,
 )
 from headtohead.experiments.statistics import Summary, evidence_of, summarise
+from headtohead.experiments.trackers import check_trackers, trackers
 from headtohead.experiments.tuning import Candidates, Tuning, candidates
-from headtohead.experiments.watch import Watcher
+from headtohead.experiments.watch import Everyone, Watcher
 from headtohead.strategies import build_variants
 
 LOCK_FILE = ".lock"
@@ -122,6 +124,8 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     agenda = plan(experiment, watch)
     with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
+        logs = [EventLog(agenda.directory), *trackers(experiment.output, agenda.directory)]
+        watch = Everyone([*logs, watch])
         watch.planned(agenda)
         _write_description(agenda)
         agenda, interrupted = _tune(agenda, watch)
@@ -149,6 +153,7 @@ def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
             f"{experiment.preset}`"
         )
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    check_trackers(experiment.output)
     check_launcher(experiment.launch)
     config = experiment.training.train_config()
     # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.

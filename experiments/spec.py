@@ -415,6 +415,12 @@ class OutputSettings:
         "--only",
         "report this command's runs alone, not all that the folder holds of the same protocol",
     )
+    tensorboard: bool = flag(
+        False, "--tensorboard", "event files for TensorBoard in the experiment's folder (extra `tensorboard`)"
+    )
+    mlflow: bool = flag(
+        False, "--mlflow", "the runs in MLflow, too, where MLFLOW_TRACKING_URI says (extra `mlflow`)"
+    )
 
     def __post_init__(self) -> None:
         if self.log not in (None, "book"):
@@ -749,15 +755,15 @@ def expand_families(labels: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for label in labels for name in members.get(label, [label])))
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, flag: str = "--name") -> None:
     """Raise InputError unless ``name`` can be one plain folder's name on any system."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,99}", name) or name.endswith("."):
         raise InputError(
-            f"--name {name!r}: must be a plain folder name of letters, digits and . _ + = @ - (at most 100, "
+            f"{flag} {name!r}: must be a plain folder name of letters, digits and . _ + = @ - (at most 100, "
             "beginning with a letter, a digit or _)"
         )
     if _RESERVED.fullmatch(name):
-        raise InputError(f"--name {name}: Windows reserves this name for a device; choose another")
+        raise InputError(f"{flag} {name}: Windows reserves this name for a device; choose another")
 
 
 def check_folder(name: str, path: Path) -> None:
