@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL, HUB_NAME, HUB_PREFIX, RANDOM_PREFIX
 from headtohead.core.errors import InputError, shown
+from headtohead.core.other_splits import SHORT_TO_LONG, split_names
 from headtohead.core.readout import READOUTS, ReadoutName
 from headtohead.experiments.flags import (
     check_count,
@@ -136,6 +137,14 @@ class DataSettings:
         "tokens kept of a message (book: the longest training message)",
         "N",
         read_count,
+    )
+    splits: tuple[str, ...] = flag(
+        (),
+        "--splits",
+        "repeat the comparison on N splits of the messages, the usual one and random ones, and on short-to-long "
+        "(trained on short messages, tested on long ones): 5, short-to-long, or both",
+        "LIST",
+        lambda text, name: parse_splits(text, name),
     )
     train_sizes: tuple[int, ...] = flag(
         (),
@@ -450,6 +459,23 @@ def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
             raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
+
+
+def parse_splits(text: str, name: str) -> tuple[str, ...]:
+    """``"3,short-to-long"`` -> ``("random-2", "random-3", "short-to-long")``: the splits beside the usual one."""
+    names: list[str] = []
+    for word in (item.strip() for item in text.split(",")):
+        if word == SHORT_TO_LONG:
+            names.append(word)
+        elif re.fullmatch(r"[0-9]{1,3}", word) and int(word) > 1:
+            names += split_names(int(word))
+        else:
+            raise InputError(
+                f"{name} {shown(text)}: {shown(word)} is neither a number of splits from 2 to 999 nor {SHORT_TO_LONG}"
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"{name} {shown(text)}: names a split twice; give one number of splits")
+    return tuple(names)
 
 
 def parse_sizes(text: str, name: str) -> tuple[int, ...]:

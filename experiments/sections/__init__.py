@@ -52,11 +52,13 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         messages,
         quality,
         sizes,
+        splits,
         tuning,
     )
 
     return (
         doubt.section,
+        splits.section,
         sizes.section,
         tuning.section,
         quality.section,
