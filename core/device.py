@@ -1,6 +1,8 @@
 """The device that a --device flag means."""
 
+import platform
 import re
+from pathlib import Path
 
 from headtohead.core.errors import InputError, shown
 
@@ -24,6 +26,16 @@ def resolve_device(wanted: str) -> str:
             "--device mps: this machine or this torch has no Apple GPU; use --device cpu or auto"
         )
     return wanted
+
+
+def processor_name() -> str | None:
+    """What this machine's processor is called; None where nobody says."""
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
 
 
 def _check_cuda(wanted: str) -> None:

@@ -24,17 +24,15 @@ from headtohead.core.training import SPLITS, SplitName
 def places(dataset: Dataset, name: str) -> dict[SplitName, Tensor]:
     """Which messages each split has under the name: numbers into train, validation and test one after the other."""
     sizes = [len(getattr(dataset, split)) for split in SPLITS]
-    parts: list[Sequence[int]]
-    if name == SHORT_TO_LONG:
-        parts = _short_to_long(dataset, sizes)
-    else:
+    parts = _short_to_long(dataset, sizes)
+    if name != SHORT_TO_LONG:
         number = int(re.fullmatch(rf"{RANDOM}-([0-9]+)", name)[1])  # type: ignore[index]  # made by split_names
         order = np.random.default_rng([RANDOM_STATE, number]).permutation(sum(sizes))
         parts = np.split(order, np.cumsum(sizes)[:-1])
-    return {split: torch.as_tensor(np.asarray(part)) for split, part in zip(SPLITS, parts, strict=True)}
+    return {split: torch.as_tensor(part) for split, part in zip(SPLITS, parts, strict=True)}
 
 
-def _short_to_long(dataset: Dataset, sizes: Sequence[int]) -> list[Sequence[int]]:
+def _short_to_long(dataset: Dataset, sizes: Sequence[int]) -> list[np.ndarray]:
     """The longest messages of every class are for the test; the others are shared out at random."""
     lengths = np.concatenate([getattr(dataset, split).last_position.numpy() for split in SPLITS])
     labels = np.concatenate([getattr(dataset, split).labels.numpy() for split in SPLITS])

@@ -228,7 +228,7 @@ class RunProgress:
             if not self._open:
                 self._title = ""
                 self._estimator.end(self._measured)
-            line = _outcome_line(f"[{self.finished_runs}/{self.total_runs}]", record)
+            line = outcome_line(f"[{self.finished_runs}/{self.total_runs}]", record)
             if not self.console.is_terminal and self.finished_runs < self.total_runs:
                 line.append(f" ({self._time()})")
             self._last_line = time.monotonic()
@@ -252,11 +252,11 @@ class RunProgress:
 
     def _time(self) -> str:
         left = self._estimator.left
-        elapsed = f"{_clock(self._estimator.elapsed)} elapsed"
+        elapsed = f"{clock(self._estimator.elapsed)} elapsed"
         return elapsed if left is None else f"{elapsed}, {about(left)} left"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """75.2 -> "1:15", 5400 -> "1:30:00"."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
@@ -278,7 +278,7 @@ def _kind(record: "RunRecord") -> str:
     return f"trial, {record.train_config.get('epochs')} epochs, " if record.role == "trial" else ""
 
 
-def _outcome_line(number: str, record: "RunRecord") -> Text:
+def outcome_line(number: str, record: "RunRecord") -> Text:
     from headtohead.experiments.wording import UNKNOWN, short_seconds
 
     line = Text(visible(f"{number} {_kind(record)}{record.label}, seed {record.seed}: "))

@@ -3,8 +3,9 @@
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 from typing import Any
+
+from headtohead.core.device import processor_name
 
 PACKAGES = (
     "torch", "peft", "transformers", "tiktoken", "numpy", "pandas", "scikit-learn", "safetensors",
@@ -20,7 +21,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "headtohead": _version("headtohead"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": _cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": _memory_bytes(),
@@ -35,7 +36,7 @@ def device_name(device: str) -> str:
     """``cuda:0`` -> ``cuda:0 (NVIDIA H200)``, ``cpu`` -> ``cpu (name, 8 cores)``."""
     if device.startswith("cuda"):
         return f"{device} ({_accelerator(device)['accelerator']})"
-    details = [part for part in (_processor(), f"{_cores()} cores") if part]
+    details = [part for part in (processor_name(), f"{_cores()} cores") if part]
     return f"{device} ({', '.join(details)})" if device == "cpu" else device
 
 
@@ -63,15 +64,6 @@ def _memory_bytes() -> int | None:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
-
-
-def _processor() -> str | None:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or None
 
 
 def _version(package: str) -> str | None:

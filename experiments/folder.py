@@ -188,6 +188,13 @@ def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:
     return untuned and _protocol(vars(record)) == _protocol(description)
 
 
+def comparison_of(
+    directory: Path, description: dict[str, Any], records: Sequence[RunRecord]
+) -> LoadedExperiment:
+    """``records``, whatever folders they come from, as one experiment that ``description`` describes."""
+    return _comparison(directory, description, records, ())
+
+
 def _comparison(
     directory: Path, description: dict[str, Any], records: Sequence[RunRecord], asked: Iterable[str]
 ) -> LoadedExperiment:

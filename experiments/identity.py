@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headtohead.core.weights import Pretrained
 
 _PACKAGE = "headtohead.strategies."
+PACKAGES = ("core", "strategies", "experiments")  # folders beside each other, in a checkout and installed
 
 
 def run_id(
@@ -58,6 +59,17 @@ def code_hash(variant: "Variant") -> str:
     digest = hashlib.sha256()
     for path in source_files(variant.plugin or strategies.discover()[variant.name]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def package_hash() -> str:
+    """SHA-256 over every Python file of headtohead: two machines with the same one compute the same."""
+    top = strategies.FOLDER.parent
+    digest = hashlib.sha256()
+    for path in sorted(path for name in PACKAGES for path in (top / name).rglob("*.py")):
+        if path.parent == top / "experiments" / "api":  # lies elsewhere where it is installed
+            continue
+        digest.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from headtohead.experiments import console as display
+from headtohead.experiments.about_data import class_words, duplicate_words, length_words
+from headtohead.experiments.book_log import log_of
+from headtohead.experiments.cluster_progress import ClusterProgress, cluster_progress
 from headtohead.experiments.progress import work_of
+from headtohead.experiments.record import run_directory
 from headtohead.experiments.spec import FEW_SEEDS, Experiment
+from headtohead.experiments.tables import visible
 from headtohead.experiments.watch import Watcher
 from headtohead.experiments.wording import plural
 
 if TYPE_CHECKING:
     from headtohead.core import training
+    from headtohead.core.data import Dataset
     from headtohead.experiments.record import RunRecord
     from headtohead.experiments.runner import Agenda
     from headtohead.experiments.runs import Run
@@ -28,7 +35,8 @@ class Live(Watcher):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars = ExitStack()
-        self._progress: display.RunProgress | None = None
+        self._progress: display.RunProgress | ClusterProgress | None = None
+        self._directory: Path | None = None  # of the experiment, where histories are to be printed
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
@@ -38,14 +46,23 @@ class Live(Watcher):
         self._bars.close()
         self.console.print("Dry run: nothing was trained or written.")
 
+    def preview(self, experiment: Experiment) -> None:
+        """The messages as the model would get them."""
+        from headtohead.experiments.inputs import find_inputs
+        from headtohead.experiments.preview import print_preview
+
+        print_preview(self.console, find_inputs(experiment))
+
     def planned(self, agenda: "Agenda") -> None:
         """The panel with everything that is known before the first run."""
         inputs = agenda.inputs
+        self._directory = agenda.directory if agenda.experiment.output.log else None
         if inputs.demo_parts:
             display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
         if not (agenda.to_run or any(run.finished is None for run in agenda.trials)):
-            self.console.print("Nothing to train: every run of this experiment is finished.")
+            what = "of this shard" if agenda.elsewhere else "of this experiment"
+            self.console.print(f"Nothing to train: every run {what} is finished.")
 
     def launching(self, agenda: "Agenda", groups: Sequence[Sequence["Run"]]) -> None:
         known = {run.variant.label: run.finished.total_seconds for run in agenda.runs if run.finished}
@@ -54,13 +71,24 @@ class Live(Watcher):
             for group in groups
         ]
         self._bars.close()  # that of the round before
-        self._progress = self._bars.enter_context(
-            display.run_progress(self.console, works, len(agenda.to_run))
-        )
+        total = sum(map(len, groups))
+        if agenda.experiment.launch.launcher == "local":
+            self._progress = self._bars.enter_context(display.run_progress(self.console, works, total))
+        else:
+            costs = {run.title: work for group, work in zip(groups, works, strict=True) for run in group}
+            self._progress = self._bars.enter_context(cluster_progress(self.console, costs))
 
     def began(self, titles: Sequence[str]) -> None:
-        assert self._progress is not None
+        assert isinstance(self._progress, display.RunProgress)
         self._progress.begin(titles)
+
+    def placed(self, titles: Sequence[str], where: str) -> None:
+        assert isinstance(self._progress, ClusterProgress)
+        self._progress.placed(titles, where)
+
+    def lost(self, titles: Sequence[str], why: str) -> None:
+        assert isinstance(self._progress, ClusterProgress)
+        self._progress.lost(titles, why)
 
     def step(self, progress: "training.Progress") -> None:
         assert self._progress is not None
@@ -69,6 +97,9 @@ class Live(Watcher):
     def finished(self, record: "RunRecord") -> None:
         assert self._progress is not None
         self._progress.end(record)
+        if self._directory is not None and record.ok:
+            text = log_of(run_directory(self._directory, record.run_id), record)
+            self.console.print(Text("\n".join(map(visible, text.splitlines()))), soft_wrap=True)
 
     def reported(self, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
         self._bars.close()
@@ -85,13 +116,16 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
     from headtohead.experiments.environment import device_name
 
     dataset, config, pretrained = agenda.inputs.dataset, agenda.engine.config, agenda.inputs.pretrained
-    left, total = len(agenda.to_run), len(agenda.runs)
-    finished = f", {total - left} finished already and not run again" if left < total else ""
+    left, total, others = len(agenda.to_run), len(agenda.runs), len(agenda.elsewhere)
+    kept = sum(run.finished is not None and run.run_id not in agenda.elsewhere for run in agenda.runs)
+    finished = f", {kept} finished already and not run again" if kept else ""
+    finished += f", {others} in other shards" if others else ""
     splits = f"{len(dataset.train):,} / {len(dataset.validation):,} / {len(dataset.test):,} messages"
     return {
         "model": f"{pretrained.name} ({pretrained.source})",
         "data": f"{dataset.name} ({dataset.source})",
-        "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
+        "": f"{splits} to train / validate / test",
+        "messages": _messages(dataset),
         "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
         f"{dataset.max_length} tokens, classified at {config.readout.words}"
         + ("" if config.causal else ", without a causal mask"),
@@ -102,6 +136,15 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
+
+
+def _messages(dataset: "Dataset") -> str:
+    """Classes, duplicates and lengths."""
+    about = dataset.preparation
+    if about is None:
+        return f"{len(dataset.label_names)} classes"
+    lengths = length_words(about, dataset.max_length)
+    return "; ".join([*class_words(about, dataset.label_names), *duplicate_words(about), *lengths])
 
 
 def _trials(agenda: "Agenda") -> dict[str, str]:
@@ -140,7 +183,7 @@ def _row(agenda: "Agenda", runs: Sequence["Run"]) -> display.PlanRow:
         label=variant.label,
         trains=variant.strategy.describe(),
         learning_rate=learning_rate(variant.strategy),
-        to_run=sum(each.finished is None for each in runs),
+        to_run=sum(each.finished is None and each.run_id not in agenda.elsewhere for each in runs),
         of=len(runs),
         kept=tuple(each.seed for each in runs if each.finished),
     )

@@ -15,7 +15,7 @@ from typing import Any
 import filelock
 
 from headtohead.core.device import resolve_device
-from headtohead.core.engine import ALL, REFERENCE, WHOLE, Engine, EngineOptions, Part
+from headtohead.core.engine import ALL, REFERENCE, WHOLE, Engine, EngineOptions, Job, Part, groups
 from headtohead.core.errors import InputError
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.core.strategy import Strategy, Variant
@@ -25,7 +25,9 @@ from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_run
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
-from headtohead.experiments.launchers.local import LocalLauncher
+from headtohead.experiments.launchers import Launcher, check_launcher, make_launcher
+from headtohead.experiments.launchers.isolated import IsolatedLauncher
+from headtohead.experiments.merge import check_folders, merge_into
 from headtohead.experiments.record import (
     RECORD_FILE,
     SCHEMA_VERSION,
@@ -39,7 +41,6 @@ from headtohead.experiments.runs import Run, now, variant_facts
 from headtohead.experiments.spec import (
     PRESET_RATES,
     TUNE_SEED,
-    EngineSettings,
     Experiment,
     check_name,
     safe_name,
@@ -59,11 +60,13 @@ class Agenda:
 
     Attributes:
         directory: the experiment's folder.
+        engine: plans, and does the runs where they are done in this process.
         runs: in the order of the labels, then of the seeds; before the trials of a tuning, at the defaults.
         aside: more runs, for other parts of the report than the comparison.
         estimate: what the runs that are left will take, roughly, the trials included.
         tuning: what is tried first, where something is.
         trials: the runs of the tuning that are known so far.
+        elsewhere: ids of the runs that other shards do.
     """
 
     experiment: Experiment
@@ -76,10 +79,19 @@ class Agenda:
     aside: tuple[Run, ...] = ()
     tuning: Tuning | None = None
     trials: tuple[Run, ...] = ()
+    elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def options(self) -> EngineOptions:
+        """With which the runs are computed, here or elsewhere."""
+        return self.engine.options.stands_for or self.engine.options
 
     @property
     def to_run(self) -> list[Run]:
-        return [each for each in (*self.runs, *self.aside) if each.finished is None]
+        return [each for each in (*self.runs, *self.aside) if self._is_ours(each)]
+
+    def _is_ours(self, run: Run) -> bool:
+        return run.finished is None and run.run_id not in self.elsewhere
 
     @property
     def command(self) -> str:
@@ -99,7 +111,7 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     watch = watch or Watcher()
     started = time.perf_counter()
     agenda = plan(experiment)
-    with _only_writer(agenda.directory):
+    with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
         watch.planned(agenda)
         _write_description(agenda)
@@ -121,9 +133,10 @@ def plan(experiment: Experiment) -> Agenda:
         InputError: as :func:`compare`.
     """
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    check_launcher(experiment.launch)
     config = experiment.training.train_config()
     # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
-    options = replace(_engine_options(experiment.engine), spread=experiment.tuning.any)
+    options = replace(engine_options(experiment), spread=experiment.tuning.any)
     inputs = find_inputs(experiment)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
@@ -131,17 +144,18 @@ def plan(experiment: Experiment) -> Agenda:
         if isinstance(variant.strategy, Strategy):
             variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
-    engine = Engine(inputs.pretrained, inputs.dataset, config, options)
+    engine = Engine(inputs.pretrained, inputs.dataset, config, _planning_options(experiment, options))
     seeds = choose_seeds(engine, variants, experiment.seeds)
     tuning = _tuning(experiment, variants, engine)
     runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
     trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
-    environment = describe_environment(options.device)
+    environment = describe_environment(engine.options.device)
     directory = _directory(experiment, inputs)
     aside = _partial_runs(experiment, engine, variants, seeds)
     agenda = Agenda(
         experiment, directory, inputs, engine, environment, runs, Estimate(0), aside, tuning, trials
     )
+    agenda = replace(agenda, elsewhere=_other_shards(agenda))
     return replace(agenda, estimate=_estimate(agenda))
 
 
@@ -174,13 +188,35 @@ def report_again(
     return _report(results_dir / name, watch or Watcher(), None, asked)
 
 
+def merge(
+    sources: Sequence[Path], results_dir: Path, name: str | None, watch: Watcher | None = None
+) -> Summary:
+    """Make one experiment of the runs in several folders, and write its report.
+
+    Args:
+        sources: experiments' folders.
+        name: of the experiment they become; None for that of the first.
+
+    Raises:
+        InputError: a folder holds no experiment, or one on another model or other data; nothing is written then.
+    """
+    first, *_ = check_folders(sources)
+    name = first["name"] if name is None else name
+    check_name(name)
+    with _only_writer(results_dir / name, None):
+        merge_into(results_dir / name, sources)
+        return _report(results_dir / name, watch or Watcher(), None)
+
+
 # --- before the first run --------------------------------------------------------------------------------------
 
 
-def _engine_options(settings: EngineSettings) -> EngineOptions:
+def engine_options(experiment: Experiment) -> EngineOptions:
+    """Where and how to compute, as the flags say."""
+    settings = experiment.engine
     allowed = REFERENCE if settings.reference else ALL if settings.cache else replace(ALL, cut=0)
     return EngineOptions(
-        device=resolve_device(settings.device),
+        device=_device(experiment),
         precision=settings.precision,
         allowed=allowed,
         cache_dir=settings.cache_dir,
@@ -190,10 +226,26 @@ def _engine_options(settings: EngineSettings) -> EngineOptions:
     )
 
 
+def _device(experiment: Experiment) -> str:
+    """The device of the runs; in a cluster it need not be here."""
+    wanted, launch = experiment.engine.device, experiment.launch
+    if launch.launcher == "local":
+        return resolve_device(wanted)
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and launch.gpus_per_run) else "cpu"
+
+
+def _planning_options(experiment: Experiment, options: EngineOptions) -> EngineOptions:
+    """The options of this process's engine: it plans on the CPU what a cluster does on its own devices."""
+    if experiment.launch.launcher == "local":
+        return options
+    precision = "fp32" if options.precision == "tf32" else options.precision
+    return replace(options, stands_for=options, device="cpu", precision=precision)
+
+
 def _run(engine: Engine, variant: Variant, seed: int, part: Part = WHOLE, trial_of: str | None = None) -> Run:
     """A run with its identity."""
-    config = engine.of(part).config
-    identity = run_id(variant, seed, config, engine.dataset, engine.pretrained, engine.options, part)
+    config, options = engine.of(part).config, engine.options.stands_for or engine.options
+    identity = run_id(variant, seed, config, engine.dataset, engine.pretrained, options, part)
     return Run(variant, seed, identity, None, part, trial_of)
 
 
@@ -301,6 +353,16 @@ def _without_finished(agenda: Agenda) -> Agenda:
     return replace(agenda, estimate=_estimate(agenda))
 
 
+def _other_shards(agenda: Agenda) -> frozenset[str]:
+    """The runs that other shards do; groups are dealt out whole, whatever of them is finished already."""
+    if agenda.experiment.launch.shard is None:
+        return frozenset()
+    part, parts = agenda.experiment.launch.shard
+    jobs = {Job(run.variant, run.seed, Path(run.run_id), run.part): run.run_id for run in agenda.runs}
+    ours = {jobs[job] for group in groups(agenda.engine, list(jobs))[part - 1 :: parts] for job in group}
+    return frozenset(jobs.values()) - ours
+
+
 def _finished_record(directory: Path) -> RunRecord | None:
     """The record of a run that ended well; a failed one is run again."""
     if not (directory / RECORD_FILE).is_file():
@@ -310,24 +372,47 @@ def _finished_record(directory: Path) -> RunRecord | None:
 
 
 @contextmanager
-def _only_writer(directory: Path) -> Iterator[None]:
-    """Make the experiment's folder and hold its lock, which the system drops when the process ends in any way."""
+def _only_writer(directory: Path, shard: tuple[int, int] | None) -> Iterator[None]:
+    """Make the experiment's folder and hold its lock, which the system drops when the process ends in any way.
+
+    Shards of one experiment may share the folder; each holds a lock of its own, and nobody else writes beside them.
+    """
+    locks: list[filelock.FileLock] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(directory / LOCK_FILE)
-        lock.acquire(timeout=0)
+        whole = filelock.FileLock(directory / LOCK_FILE)
+        whole.acquire(timeout=0)
+        locks.append(whole)
+        mine = [directory / _of_shard(LOCK_FILE, shard)] if shard else directory.glob(f"{LOCK_FILE}-*")
+        for path in mine:
+            locks.append(filelock.FileLock(path))
+            locks[-1].acquire(timeout=0)
+        if shard:
+            whole.release()
     except filelock.Timeout:
+        _release(locks)
         raise InputError(
             f"another process is running the experiment {directory}; wait for it to end, or choose another --name"
         ) from None
     except OSError as error:
+        _release(locks)
         raise InputError(
             f"{directory} cannot be written ({error.strerror or error}); choose another --results-dir"
         ) from error
     try:
         yield
     finally:
+        _release(locks)
+
+
+def _release(locks: Sequence[filelock.FileLock]) -> None:
+    for lock in locks:
         lock.release()
+
+
+def _of_shard(name: str, shard: tuple[int, int] | None) -> str:
+    """A file's name with the shard's own ending, where there is one."""
+    return name if shard is None else f"{name}-{shard[0]}-of-{shard[1]}"
 
 
 def _write_description(agenda: Agenda) -> None:
@@ -372,10 +457,11 @@ def _description(agenda: Agenda) -> dict[str, Any]:
             "max_length": dataset.max_length,
             "is_demo": dataset.is_demo,
             "test_texts_seen_in_train": dataset.test_texts_seen_in_train,
+            "preparation": asdict(dataset.preparation) if dataset.preparation else None,
         },
         "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
-        "precision": agenda.engine.options.precision,
+        "precision": agenda.options.precision,
         "environment": agenda.environment,
     }
 
@@ -385,19 +471,28 @@ def _description(agenda: Agenda) -> dict[str, Any]:
 
 def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     """Do what is left to do; True if the user interrupted it."""
-    scratch = agenda.directory / SCRATCH
+    scratch = agenda.directory / _of_shard(SCRATCH, agenda.experiment.launch.shard)
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
-    launcher = LocalLauncher(agenda.engine, scratch, _shared_facts(agenda))
-    groups = launcher.groups(agenda.to_run)
-    watch.launching(agenda, groups)
+    launcher = _launcher(agenda, scratch)
+    to_do = launcher.groups(agenda.to_run)
+    watch.launching(agenda, to_do)
     try:
-        for run, folder in launcher.launch(groups, watch):
+        for run, folder in launcher.launch(to_do, watch):
             watch.finished(_publish(run_directory(agenda.directory, run.run_id), folder))
     except KeyboardInterrupt:
         return True
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return False
+
+
+def _launcher(agenda: Agenda, scratch: Path) -> Launcher:
+    """Where the runs are done."""
+    if agenda.experiment.engine.isolate:
+        facts = _shared_facts(agenda) | {"launcher": "isolated"}
+        return IsolatedLauncher(agenda.experiment, list(agenda.inputs.replaced), scratch, facts)
+    launch = agenda.experiment.launch
+    return make_launcher(launch, agenda.engine, agenda.options, scratch, _shared_facts(agenda))
 
 
 def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
@@ -448,13 +543,14 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
         "weights_source": pretrained.source,
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
+        "preparation": asdict(dataset.preparation) if dataset.preparation else None,
         "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
-        "precision": agenda.engine.options.precision,
+        "precision": agenda.options.precision,
         "readout": agenda.engine.config.readout.name,
         "causal": agenda.engine.config.causal,
         "environment": agenda.environment,
-        "launcher": "local",
+        "launcher": agenda.experiment.launch.launcher,
         **git_state(),
     }
 
@@ -462,9 +558,12 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
 def _report(
     directory: Path, watch: Watcher, seconds: float | None, asked: ReportSettings | None = None
 ) -> Summary:
+    from headtohead.experiments.index import write_index
     from headtohead.experiments.report import write_report
 
     summary = summarise(load_experiment(directory, asked))
     if summary.experiment.records:
-        watch.reported(summary, write_report(summary), seconds)
+        paths = write_report(summary)
+        write_index(directory.parent)
+        watch.reported(summary, paths, seconds)
     return summary

@@ -19,7 +19,9 @@ from headtohead.experiments.flags import (
     check_count,
     flag,
     flags_of,
+    given_in,
     read_count,
+    read_number,
     read_path,
     read_section,
     read_size,
@@ -31,6 +33,7 @@ from headtohead.strategies import DEFAULT, did_you_mean, discover, plugin_name, 
 if TYPE_CHECKING:
     from headtohead.core.training import TrainConfig
 
+LauncherName = Literal["local", "ray"]
 Precision = Literal["fp32", "tf32", "bf16"]
 WeightsKind = Literal["pretrained", "random"]
 DEFAULT_SEED = 123
@@ -46,10 +49,15 @@ PRESET_RATES: dict[str, dict[str, float]] = {
     "demo": {"head": 5e-3, "last_block": 5e-4, "all_layers": 2e-4, "lora": 1e-3, "from_scratch": 2e-4},
 }
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?|mps")
+_LARGEST_GPUS = 1024  # that one run may ask for
 _LARGEST_SEED = 2**63 - 1
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
 )  # no file names on Windows
+
+
+def _read_file(text: str, name: str) -> str:
+    return str(read_path(text, name))
 
 
 # --- the sections ------------------------------------------------------------------------------------------
@@ -118,18 +126,27 @@ class DataSettings:
     name: str | None = flag(
         None,
         "--data",
-        "sms_spam, demo, or a file: SMSSpamCollection, UCI's zip, any CSV or TSV with a label and a text column "
-        "(default: sms_spam, else demo)",
+        "sms_spam, imdb, demo, hf:NAME[:CONFIG], a file with a label and a text column (CSV, TSV, JSON Lines, Parquet, "
+        "SMSSpamCollection, a zip) or a folder with one folder of .txt files per class (default: sms_spam, else demo)",
         "WHAT",
         lambda text, name: str(read_path(text, name)),
     )
     label_column: str | None = flag(None, "--label-column", "the label's column in --data FILE", "NAME")
     text_column: str | None = flag(None, "--text-column", "the text's column in --data FILE", "NAME")
+    train: str | None = flag(None, "--train", "the training messages, instead of --data", "FILE", _read_file)
+    validation: str | None = flag(
+        None, "--validation", "the validation messages (default: a tenth of --train)", "FILE", _read_file
+    )
+    test: str | None = flag(None, "--test", "the test messages", "FILE", _read_file)
     balance: bool = flag(
-        True,
-        "--no-balance",
-        "keep all rows instead of as many of every class as the rarest has",
-        off=True,
+        False,
+        "--balance",
+        "as many rows of every class as the rarest has (default: for sms_spam, and where that keeps half of all rows)",
+    )
+    keep_all: bool = flag(False, "--no-balance", "keep all rows, however many each class has")
+    stratified: bool = flag(False, "--stratified", "give every class the same share in every split")
+    drop_duplicates: bool = flag(
+        False, "--drop-duplicates", "keep every text once: in test, else in validation, else in training"
     )
     max_length: int | None = flag(
         None,
@@ -158,6 +175,27 @@ class DataSettings:
     def __post_init__(self) -> None:
         if self.max_length is not None:
             check_count("--max-length", self.max_length)
+        if self.balance and self.keep_all:
+            raise InputError("--balance and --no-balance contradict each other; leave one out")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        given = ", ".join(f"--{split}" for split in self.files or {})
+        if self.files and self.name is not None:
+            raise InputError(f"{given} are the messages; leave out either them or --data {self.name}")
+        if self.files and not {"train", "test"} <= set(self.files):
+            raise InputError(f"{given} alone does not do; give both --train FILE and --test FILE")
+
+    @property
+    def files(self) -> dict[str, str] | None:
+        """Split -> file, where the user names them; None otherwise."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: file for split, file in named.items() if file is not None} or None
+
+    @property
+    def balanced(self) -> bool | None:
+        """Whether classes are sampled down to the rarest; None where the data decide."""
+        return True if self.balance else False if self.keep_all else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +220,21 @@ class TrainingSettings:
         read_switch,
     )
 
+    outputs: int | None = flag(
+        None,
+        "--outputs",
+        "1: a single output and binary cross-entropy, for two classes (default: one output per class)",
+        "1",
+        read_count,
+    )
+    class_weights: bool = flag(
+        False, "--class-weights", "weigh every class in the training loss by how rare it is"
+    )
+
     def __post_init__(self) -> None:
         check_count("--epochs", self.epochs)
+        if self.outputs not in (None, 1):
+            raise InputError(f"--outputs {self.outputs}: use 1, or leave it out for one output per class")
         check_count("--batch-size", self.batch_size)
         if self.readout not in READOUTS:
             raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
@@ -193,7 +244,12 @@ class TrainingSettings:
         from headtohead.core.training import TrainConfig
 
         return TrainConfig(
-            epochs=self.epochs, batch_size=self.batch_size, position=self.readout, causal=self.causal
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            position=self.readout,
+            causal=self.causal,
+            outputs=self.outputs,
+            class_weights=self.class_weights,
         )
 
 
@@ -239,6 +295,12 @@ class EngineSettings:
         "--one-at-a-time",
         "never run several seeds at once; their times are then those of runs alone",
         off=True,
+    )
+
+    isolate: bool = flag(
+        False,
+        "--isolate",
+        "do each run in a process of its own: no time or memory depends on what ran before (nothing is shared)",
     )
 
     def __post_init__(self) -> None:
@@ -328,6 +390,12 @@ class OutputSettings:
         None, "--name", "the experiment's folder (default: DATA-MODEL)", "NAME", lambda text, name: text
     )
     force: bool = flag(False, "--force", "do finished runs again, too")
+    log: str | None = flag(
+        None,
+        "--log",
+        "book: print every run's history in the chapter's lines (they are in its log.txt, too)",
+        "book",
+    )
     only: bool = flag(
         False,
         "--only",
@@ -335,9 +403,79 @@ class OutputSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.log not in (None, "book"):
+            raise InputError(f"--log {self.log}: use book, or leave it out")
         if self.name is not None:
             check_name(self.name)
         check_folder("--results-dir", self.results_dir)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSettings:
+    """Where the runs happen."""
+
+    launcher: LauncherName = flag(
+        "local", "--launcher", "local (this process, default) or ray (a cluster, or all cores here)", "WHERE"
+    )
+    address: str | None = flag(
+        None,
+        "--address",
+        "the Ray cluster to join, HOST:PORT or auto (default: one is started on this machine)",
+        "HOST:PORT",
+    )
+    cpus_per_run: int | None = flag(
+        None, "--cpus-per-run", "cores, and threads, of each run in a cluster (default: 1)", "N", read_count
+    )
+    gpus_per_run: float | None = flag(
+        None,
+        "--gpus-per-run",
+        "GPUs of each run in a cluster; 0.5 lets two share one (default: 1 with --device cuda, else 0)",
+        "N",
+        read_number,
+    )
+    max_concurrent: int | None = flag(
+        None,
+        "--max-concurrent",
+        "groups of runs at once in a cluster (default: all that fit)",
+        "N",
+        read_count,
+    )
+    retries: int | None = flag(
+        None,
+        "--retries",
+        "how often a run begins again when its worker or node dies (default: 3); one that fails does not",
+        "N",
+        read_count,
+    )
+    shard: tuple[int, int] | None = flag(
+        None,
+        "--shard",
+        "do every N-th group of runs alone, beginning with the I-th: for Slurm and the like, then --merge",
+        "I/N",
+        lambda text, name: parse_shard(text),
+    )
+
+    def __post_init__(self) -> None:
+        if self.launcher not in get_args(LauncherName):
+            raise InputError(
+                f"--launcher {self.launcher}: {did_you_mean(self.launcher, get_args(LauncherName))}"
+            )
+        for name in ("address", "cpus_per_run", "gpus_per_run", "max_concurrent", "retries"):
+            value, words = getattr(self, name), f"--{name.replace('_', '-')}"
+            if value is not None and self.launcher != "ray":
+                raise InputError(f"{words} {value} is for a cluster; add --launcher ray or leave it out")
+        if self.cpus_per_run is not None:
+            check_count("--cpus-per-run", self.cpus_per_run)
+        if self.max_concurrent is not None:
+            check_count("--max-concurrent", self.max_concurrent)
+        if self.gpus_per_run is not None and not 0 <= self.gpus_per_run <= _LARGEST_GPUS:
+            raise InputError(f"--gpus-per-run {self.gpus_per_run}: must lie between 0 and {_LARGEST_GPUS}")
+        if self.gpus_per_run is not None and self.gpus_per_run > 1 and self.gpus_per_run % 1:
+            raise InputError(
+                f"--gpus-per-run {self.gpus_per_run}: must be a whole number, or a part of one GPU"
+            )
+        if self.retries is not None and not 0 <= self.retries <= 100:
+            raise InputError(f"--retries {self.retries}: must lie between 0 and 100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,6 +527,7 @@ class Experiment:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     tuning: TuningSettings = field(default_factory=TuningSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    launch: LaunchSettings = field(default_factory=LaunchSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
@@ -399,9 +538,25 @@ class Experiment:
         "training": "protocol (defaults: the preset's)",
         "tuning": "tuning (on validation messages; test messages are never touched)",
         "engine": "device and speed (what is left out changes no number)",
+        "launch": "where runs happen",
         "output": "results",
         "report": "what the report is asked",
     }
+
+    def __post_init__(self) -> None:
+        if self.launch.shard is not None and self.seeds is None:
+            part, parts = self.launch.shard
+            raise InputError(
+                f"--shard {part}/{parts} needs --seeds, so that every shard divides the same runs, as in --seeds 123"
+            )
+        if self.launch.shard is not None and self.tuning.any:
+            raise InputError(
+                "--shard divides runs that are known, and a tuning chooses them; tune first, then --shard with --set"
+            )
+        if self.launch.launcher == "ray" and not re.fullmatch("auto|cpu|cuda", self.engine.device):
+            raise InputError(
+                f"--device {self.engine.device}: a cluster gives each run its own GPU; use cuda, cpu or auto"
+            )
 
     @classmethod
     def sections(cls) -> dict[str, type]:
@@ -421,9 +576,19 @@ class Experiment:
         if unknown:
             raise InputError(f"there is no setting {unknown[0]!r}; {did_you_mean(unknown[0], cls.keys())}")
         sections = {name: kind(**read_section(kind, values)) for name, kind in cls.sections().items()}
+        if sections["tuning"].any and sections["launch"].shard:
+            raise InputError(
+                "--shard: every shard would try all settings itself; tune without it, then give what was chosen by --set"
+            )
         own = read_section(cls, values)
         own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
         return cls(**own, **sections, command=command)
+
+    def given(self) -> dict[str, Any]:
+        """What :meth:`of` makes an equal experiment of, as values that JSON knows."""
+        parts = (self, *(getattr(self, name) for name in self.sections()))
+        found = {key: value for part in parts for key, value in given_in(part).items()}
+        return found | {"seeds": ",".join(map(str, self.seeds))} if self.seeds else found
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -486,6 +651,14 @@ def parse_sizes(text: str, name: str) -> tuple[int, ...]:
         if sizes.count(size) > 1:
             raise InputError(f"{name} {text}: {size} is there twice; name every size once")
     return tuple(sorted(sizes))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"2/8"`` -> ``(2, 8)``: the second of eight parts."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError(f"--shard {text}: not I/N with I from 1 to N, as in --shard 2/8")
+    return int(match[1]), int(match[2])
 
 
 def strategy_labels(given: str | Sequence[str] | None, plugins: Sequence[Path] = ()) -> tuple[str, ...]:

@@ -24,6 +24,12 @@ class Watcher:
     def began(self, titles: Sequence[str]) -> None:
         """A run starts, or several at once; ``titles`` are such as "lora@r=4, seed 123"."""
 
+    def placed(self, titles: Sequence[str], where: str) -> None:
+        """Runs have started on a node of a cluster."""
+
+    def lost(self, titles: Sequence[str], why: str) -> None:
+        """A worker or node of a cluster died; the runs that it was doing begin again."""
+
     def step(self, progress: "training.Progress") -> None:
         """A step of what began last is done."""
 

@@ -66,6 +66,16 @@ def build_variants(
     return variants
 
 
+def rebuild_variant(
+    name: str, label: str, values: Mapping[str, Any], plugin: Path | None = None
+) -> "Variant":
+    """A variant out of its strategy's name, its label and its field values, as another process describes it."""
+    from headtohead.core.strategy import Variant
+
+    strategy_class = _load(plugin or discover()[name], None if plugin else name)
+    return Variant(name, label, replace(strategy_class(), **values), plugin)
+
+
 def configure(base: "Method", values: Mapping[str, str], name: str) -> "Method":
     """``base`` with fields set from text, each checked against the type and the range it is declared with."""
     kinds = annotations(type(base))

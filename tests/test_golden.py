@@ -105,3 +105,17 @@ def test_losses_and_accuracies_are_the_books_for_long_runs(
     tmp_path: Path, cache: Path, label: str, name: str
 ) -> None:
     assert_agrees(compare({label: name}, tmp_path, cache), label, golden()["runs"][name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forced", ["forward", "input", "weight", "all"])
+@pytest.mark.parametrize(("label", "name"), {**QUICK, **LONG}.items())
+def test_losses_are_the_books_whichever_library_computes_what(
+    tmp_path: Path, cache: Path, label: str, name: str, forced: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headtohead.core.engine import fit
+    from tests.core.engine.test_products import FORCED
+
+    monkeypatch.setattr(fit, "SMALL", 0)  # the checkpoint of the traces is narrower than what pays
+    monkeypatch.setattr(fit, "find_products", lambda emb_dim: FORCED[forced])
+    assert_agrees(compare({label: name}, tmp_path, cache), label, golden()["runs"][name])

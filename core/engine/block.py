@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headtohead.core.engine.linear import SharedInput, Updates, bias_of, effective_weight
+from headtohead.core.engine.products import MKL, Products
 from headtohead.core.engine.sequences import Layout
 from headtohead.core.model import GPTModel, LayerNorm, TransformerBlock
 
@@ -23,7 +24,7 @@ class EngineBlock:
         updates: declared low-rank updates by module (empty: layers are called as they are).
         frozen: nothing in the block is trained.
         associative: at the last position, never build keys and values where the weights allow it.
-        onednn: matrix products by oneDNN.
+        products: which library computes matrix products.
     """
 
     def __init__(
@@ -33,14 +34,14 @@ class EngineBlock:
         *,
         frozen: bool,
         associative: bool,
-        onednn: bool = False,
+        products: Products = MKL,
     ) -> None:
         self.block = block
         self.updates = updates
         self.associative = associative
         attention, layers = block.att, block.ff.layers
         self.qkv, self.mix, self.expand, self.contract = (
-            SharedInput(modules, updates, frozen=frozen, onednn=onednn)
+            SharedInput(modules, updates, frozen=frozen, products=products)
             for modules in (
                 [attention.W_query, attention.W_key, attention.W_value],
                 [attention.out_proj],

@@ -3,6 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from headtohead.core.engine.plan import (
     stage_tensors,
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
-from headtohead.core.engine.products import onednn_pays
+from headtohead.core.engine.products import MKL, find_products, onednn_works
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
 from headtohead.core.engine.trial import Trial, first_line
@@ -55,6 +56,7 @@ from headtohead.core.strategy import (
     count_parameters,
     trainable_parameters,
 )
+from headtohead.core.tokenizer import GPT2
 from headtohead.core.training import (
     SPLITS,
     Evaluation,
@@ -65,6 +67,8 @@ from headtohead.core.training import (
     Progress,
     SplitName,
     TrainConfig,
+    balanced_weights,
+    batches_of,
     evaluate,
     protocol,
     row_loaders,
@@ -73,6 +77,7 @@ from headtohead.core.training import (
 from headtohead.core.weights import Pretrained
 
 OnProgress = Callable[[Progress], None]
+FIRST_BATCHES = 10  # of each split, for the accuracy before training, as in the chapter
 SAME_LOGITS = 1e-4  # a reloaded classifier may differ from the trained one by rounding, not more
 
 
@@ -93,6 +98,7 @@ class TrainingRun:
     applied: Facts  # of the model as the strategy was applied, which a reloaded one must share
     verdict: Verdict  # on the plan
     rebuilt: GPTModel | None = None  # for reloading; runs that train the head alone share one
+    before: dict[SplitName, float] = field(default_factory=dict)  # accuracy before the first step
     untrained: list[str] = field(default_factory=list)  # tensors that are saved although they are not trained
 
 
@@ -146,12 +152,24 @@ class Engine:
             keep_freed_memory()
             torch.set_num_threads(threads_per_product(pretrained.config.emb_dim))
         self.n_classes = len(dataset.label_names)
+        if config.outputs == 1 and self.n_classes != 2:
+            raise InputError(
+                f"--outputs 1 tells two classes apart, but {dataset.name} has {self.n_classes}; "
+                "leave it out for one output per class"
+            )
+        train_labels = dataset.train.labels
+        self.class_weights = (
+            balanced_weights(train_labels, self.n_classes).to(self.options.device)
+            if config.class_weights
+            else None
+        )
         self.allowed = _possible(self.options, pretrained.config.emb_dim)
+        self.products = find_products(pretrained.config.emb_dim) if self.allowed.onednn else MKL
         self.sequences = distinct_sequences(dataset, config)
         self.labels: dict[SplitName, Tensor] = {
             name: getattr(dataset, name).labels.to(self.options.device) for name in SPLITS
         }
-        self._prefix = PrefixCache(
+        self.prefix = PrefixCache(
             self.sequences,
             pretrained.config.n_layers,
             pretrained.config.emb_dim,
@@ -159,7 +177,7 @@ class Engine:
             device=self.options.device,
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
-            onednn=self.allowed.onednn,
+            products=self.products,
         )
         self._inspected: dict[str, Inspection] = {}
         self._language_loss: float | None = None  # of the pretrained model
@@ -219,14 +237,14 @@ class Engine:
             cut = n_blocks + 2 if strategy.reads == "features" else 0
             return Inspection(None, None, cut, False, WORDS)
         with self.drawing:
-            model = rebuild(self.pretrained, strategy, self.n_classes, seed=0)
+            model = rebuild(self.pretrained, strategy, self.n_classes, 0, self.config.outputs)
         plan, facts = self.plan_of(model, strategy), look(model, strategy)
         return Inspection(
             count_parameters(trainable_parameters(model)),
             count_parameters(model.parameters()),
             plan.cut,
             plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
-            in_words(plan, n_blocks, None, self.sequences, None),
+            in_words(plan, n_blocks, None, self.sequences, None, self.products),
             plan.restructured,
             facts.steps,
         )
@@ -266,7 +284,7 @@ class Engine:
         """A baseline's row; features are the hidden states behind the final norm, where a classifier reads."""
         if baseline.reads == "texts":
             return fit_baseline(baseline, self.dataset, None, 0, seed, self.train_rows(seed))
-        stored = self._hidden_states(self.pretrained.config.n_layers + 2, on_progress)
+        stored = self.hidden_states(self.pretrained.config.n_layers + 2, on_progress)
         hidden = stored.hidden.cpu()
         features = {name: hidden[self.sequences.of_row[name]] for name in SPLITS}
         gpt_params = count_parameters(self.pretrained.build().parameters())
@@ -304,20 +322,46 @@ class Engine:
                     model = self._classifier(job)
                     meter.forget_peak()
         plan = verdict.plan
-        stored = self._hidden_states(plan.cut, on_progress) if plan.cut else None
+        stored = self.hidden_states(plan.cut, on_progress) if plan.cut else None
         with meter.measure("setup"):
             compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
             sequences = compact.sequences if compact else self.sequences
             forward = self.forward_of(model, strategy, plan, stored, sequences)
+        with meter.measure("eval"):
+            model.eval()
+            before = self.starting_accuracy(forward, job.seed)
+            forward.parameters_changed()
         return TrainingRun(
-            job, strategy, model, plan, stored, meter, forward, compact, *counts, applied, verdict
+            job,
+            strategy,
+            model,
+            plan,
+            stored,
+            meter,
+            forward,
+            compact,
+            *counts,
+            applied,
+            verdict,
+            before=before,
         )
+
+    def starting_accuracy(self, forward: Forward, seed: int) -> dict[SplitName, float]:
+        """The accuracy of each split before the first step, on as many batches as the chapter takes.
+
+        The batches are those of the chapter, drawn after ``manual_seed(seed)``; the generator is left as it was.
+        """
+        with self.drawing, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            loaders = self.loaders(seed)
+            batches = {name: batches_of(loader, FIRST_BATCHES) for name, loader in loaders.items()}
+        return {name: evaluate(forward, name, rows).accuracy for name, rows in batches.items()}
 
     def _classifier(self, job: Job) -> GPTModel:
         """The model of a run as its seed and its strategy make it, before its training."""
         assert isinstance(job.variant.strategy, Strategy)
         model = self.pretrained.build()
-        make_classifier(model, job.variant.strategy, self.n_classes, job.seed)
+        make_classifier(model, job.variant.strategy, self.n_classes, job.seed, self.config.outputs)
         return model.to(self.options.device)
 
     def train(self, run: TrainingRun, events: Iterable[Event], on_progress: OnProgress) -> History:
@@ -339,7 +383,9 @@ class Engine:
                 on_progress(progress)
 
             total_steps = self.config.epochs * self.steps_per_epoch
-            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_step)
+            history = train(
+                model, strategy, run.forward, optimizer, events, total_steps, on_step, self.class_weights
+            )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
@@ -378,9 +424,11 @@ class Engine:
             test_result, warnings = self._tested(run, batches["test"]) if self.part.test else (None, [])
         if not meter.exact_peak:
             warnings.append("peak memory covers earlier runs of this process, too")
-        before, after = self._forgetting(run) if self.part.test else (None, None)
+        before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
-        words = in_words(run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows)
+        words = in_words(
+            run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows, self.products
+        )
         return Outcome(
             history=history,
             train=train_result,
@@ -396,21 +444,27 @@ class Engine:
             eval_seconds=meter.seconds["eval"],
             peak_memory_bytes=peak,
             memory_above_model_bytes=above_model,
+            before={str(name): accuracy for name, accuracy in run.before.items()},
             warnings=warnings,
+            train_joules=meter.joules.get("train"),
             language_loss_before=before,
             language_loss_after=after,
         )
 
     def _forgetting(self, run: TrainingRun) -> tuple[float | None, float | None]:
-        """The language model's loss before and after; the same where nothing but the head has changed."""
-        if self.dataset.max_length < 2:
+        """The language model's loss before and after; the same where nothing but the head has changed.
+
+        Unknown where the protocol is not that of a language model: attention that is not causal sees the next token.
+        """
+        if self.dataset.max_length < 2 or not self.config.causal or not self.part.test:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
             before = self._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
-            token_ids, pretrained = plain_tokens(self.dataset.max_length), self.pretrained.build()
+            tokenizer = self.pretrained.tokenizer or GPT2
+            token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
                 before = self._language_loss = language_loss(pretrained, head, token_ids)
@@ -434,10 +488,13 @@ class Engine:
             self.dataset.max_length,
             self.config.position,
             job.seed,
+            self.config.outputs,
         )
         if run.rebuilt is None:
             with self.drawing:
-                run.rebuilt = rebuild(self.pretrained, run.strategy, self.n_classes, job.seed + 1)
+                run.rebuilt = rebuild(
+                    self.pretrained, run.strategy, self.n_classes, job.seed + 1, self.config.outputs
+                )
             run.untrained = untrained_differences(run.model, run.rebuilt)
         info = save_classifier(job.directory, run.model, run.untrained, info)
         load_tensors(job.directory, run.rebuilt, info)
@@ -454,7 +511,7 @@ class Engine:
         if self.options.reference:
             return REFERENCE
         plan = derive(model, strategy, strategy.low_rank(model), self.allowed, self.config.readout)
-        if plan.cut and (why := self._prefix.why_not(plan.cut)):
+        if plan.cut and (why := self.prefix.why_not(plan.cut)):
             plan = plan.without_prefix(f"nothing is computed once: {why}")
         if plan.cut and not self._is_pretrained(model, plan.cut):
             plan = plan.without_prefix(
@@ -486,7 +543,7 @@ class Engine:
         kind = (trial.plan, frozenset(trained_names(model)))
         if applied.plain and kind in self._agreed:
             return Verdict(trial.plan)
-        stored = self._hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
+        stored = self.hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
         with meter.measure("setup"):
             why = trial.difference(stored)
         if why:
@@ -496,9 +553,18 @@ class Engine:
             return Verdict(trial.plan)
         return Verdict(trial.plan, trial.facts, trial.draws)
 
-    def _hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
+    def cuts(self, variants: Iterable[Variant]) -> list[int]:
+        """The cuts at which these variants read hidden states; one that cannot be inspected reads none."""
+        found = set()
+        for variant in variants:
+            with suppress(Exception):  # its run will fail with the same error, and be recorded so
+                found.add(self.inspect(variant).cut)
+        return sorted(found - {0})
+
+    def hidden_states(self, cut: int, on_progress: OnProgress) -> Stored:
+        """The hidden states at a cut; the pass that is needed for them leaves those of all inspected variants."""
         with self.drawing:  # one pass, whoever asks first
-            return self._prefix.get(
+            return self.prefix.get(
                 cut,
                 sorted({seen.cut for seen in self._inspected.values()} - {0}),
                 self.pretrained.build,
@@ -530,6 +596,7 @@ class Engine:
                 strategy.low_rank(model),
                 fixed=not overridden(strategy) & {"before_training", "after_step"},
                 compiled=self.options.compile and not trial,
+                products=self.products if plan.onednn else MKL,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
@@ -541,7 +608,8 @@ def _possible(options: EngineOptions, emb_dim: int) -> Plan:
     allowed, fp32 = options.allowed, options.precision == "fp32"
     # Merging would add bfloat16 rounding to the weights themselves. Small products gain nothing by oneDNN, which
     # makes a kernel for every shape that it meets.
-    onednn = allowed.onednn and fp32 and options.device == "cpu" and emb_dim >= SMALL and onednn_pays()
+    plain = fp32 and not options.compile  # a compiler brings its own choice
+    onednn = allowed.onednn and plain and options.device == "cpu" and emb_dim >= SMALL and onednn_works()
     return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
 
 

@@ -12,6 +12,7 @@ from headtohead.core.engine.block import EngineBlock, transformer_blocks
 from headtohead.core.engine.linear import Updates
 from headtohead.core.engine.plan import Plan
 from headtohead.core.engine.prefix import Stored
+from headtohead.core.engine.products import MKL, Products
 from headtohead.core.engine.sequences import Sequences
 from headtohead.core.model import GPTModel
 from headtohead.core.training import SPLITS, Forward, SplitName, TrainConfig
@@ -61,6 +62,7 @@ class PlannedForward:
         updates: declared low-rank updates of inserted layers.
         fixed: no parameter outside of those that train now will change.
         compiled: the blocks go through ``torch.compile``.
+        products: which library computes matrix products.
     """
 
     evaluation_rows: int | None = 64
@@ -76,6 +78,7 @@ class PlannedForward:
         *,
         fixed: bool,
         compiled: bool = False,
+        products: Products = MKL,
     ) -> None:
         self.model = model
         self.sequences = sequences
@@ -94,7 +97,7 @@ class PlannedForward:
                     merged,
                     frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
                     associative=plan.associative,
-                    onednn=plan.onednn,
+                    products=products,
                 )
                 for block in transformer_blocks(model)
             ]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headtohead.core.engine.products import input_gradient, linear, product
+from headtohead.core.engine.products import MKL, Products, input_gradient, linear, product
 from headtohead.core.strategy import LowRank
 
 Updates = Mapping[nn.Module, LowRank]
@@ -44,17 +44,17 @@ class SharedInput:
         modules: the layers as they stand in the model.
         updates: the low-rank updates that the strategy declares, by module.
         frozen: no plain layer among them changes while this object lives.
-        onednn: products by oneDNN.
+        products: which library computes them.
 
     Attributes:
         merged: one weight stands for all layers as they are now.
     """
 
     def __init__(
-        self, modules: Sequence[nn.Module], updates: Updates, *, frozen: bool, onednn: bool = False
+        self, modules: Sequence[nn.Module], updates: Updates, *, frozen: bool, products: Products = MKL
     ) -> None:
         self.modules = list(modules)
-        self.onednn = onednn
+        self.products = products
         self._updates = {module: updates[module] for module in modules if module in updates}
         self._all_low_rank = len(self._updates) == len(modules)
         all_plain = all(type(module) is nn.Linear for module in modules)
@@ -76,9 +76,9 @@ class SharedInput:
             updates = self._updates.values()
             factors = [factor for update in updates for factor in (update.down, update.up)]
             scales = tuple(update.scale for update in updates)
-            joined = _MergedLinear.apply(x, weight, bias, scales, self.onednn, *factors)  # type: ignore[no-untyped-call]
+            joined = _MergedLinear.apply(x, weight, bias, scales, self.products, *factors)  # type: ignore[no-untyped-call]
         else:
-            joined = linear(x, weight, bias, self.onednn)
+            joined = linear(x, weight, bias, self.products)
         return joined.split([each.out_features for each in self._linears], dim=-1)
 
     def one(self, module: nn.Module, x: Tensor) -> Tensor:
@@ -87,10 +87,10 @@ class SharedInput:
             update = self._updates[module]
             weight, bias = update.base.weight, update.base.bias
             return _FactoredLinear.apply(  # type: ignore[no-untyped-call]
-                x, weight, bias, update.down, update.up, update.scale, self.onednn
+                x, weight, bias, update.down, update.up, update.scale, self.products
             )
         if type(module) is nn.Linear:
-            return linear(x, module.weight, module.bias, self.onednn)
+            return linear(x, module.weight, module.bias, self.products)
         result: Tensor = module(x)
         return result
 
@@ -130,12 +130,12 @@ class _MergedLinear(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         scales: tuple[float, ...],
-        onednn: bool,
+        products: Products,
         *factors: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(x, weight, *factors)
-        ctx.scales, ctx.onednn = scales, onednn
-        return product(x, weight, bias, onednn)
+        ctx.scales, ctx.products = scales, products
+        return product(x, weight, bias, products)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -151,7 +151,7 @@ class _MergedLinear(torch.autograd.Function):
             for part, columns, scale in zip(parts, projected, ctx.scales, strict=True)
         ]
         d_factors = [item for pair in zip(d_downs, d_ups, strict=True) for item in pair]
-        d_x = input_gradient(gradient, weight, ctx.onednn) if ctx.needs_input_grad[0] else None
+        d_x = input_gradient(gradient, weight, ctx.products) if ctx.needs_input_grad[0] else None
         d_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
         return d_x, None, d_bias, None, None, *d_factors
 
@@ -171,12 +171,12 @@ class _FactoredLinear(torch.autograd.Function):
         down: Tensor,
         up: Tensor,
         scale: float,
-        onednn: bool,
+        products: Products,
     ) -> Tensor:
         projected = x @ down.T  # (n, r)
         ctx.save_for_backward(x, weight, down, up, projected)
-        ctx.scale, ctx.onednn = scale, onednn
-        return product(x, weight, bias, onednn).addmm_(projected, up.T, alpha=scale)
+        ctx.scale, ctx.products = scale, products
+        return product(x, weight, bias, products).addmm_(projected, up.T, alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -185,6 +185,6 @@ class _FactoredLinear(torch.autograd.Function):
         narrow = ctx.scale * (gradient @ up)  # (n, r)
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = input_gradient(gradient, weight, ctx.onednn).addmm_(narrow, down)
+            d_x = input_gradient(gradient, weight, ctx.products).addmm_(narrow, down)
         d_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
         return d_x, None, d_bias, narrow.T @ x, ctx.scale * (gradient.T @ projected), None, None

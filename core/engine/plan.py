@@ -17,6 +17,7 @@ from torch import nn
 from headtohead.core.engine.facts import Facts, look
 from headtohead.core.engine.linear import Updates
 from headtohead.core.engine.prefix import Stored
+from headtohead.core.engine.products import ONEDNN, Products
 from headtohead.core.engine.sequences import Sequences
 from headtohead.core.model import GPTModel
 from headtohead.core.readout import Readout
@@ -183,7 +184,12 @@ def _not_restructurable(model: GPTModel, facts: Facts, cut: int) -> str | None:
 
 
 def in_words(
-    plan: Plan, n_blocks: int, stored: Stored | None, sequences: Sequences, rows_of_embedding: int | None
+    plan: Plan,
+    n_blocks: int,
+    stored: Stored | None,
+    sequences: Sequences,
+    rows_of_embedding: int | None,
+    products: Products = ONEDNN,
 ) -> list[str]:
     """What a plan does, one sentence each.
 
@@ -192,6 +198,7 @@ def in_words(
         stored: the hidden states at the cut, once they are there.
         sequences: the data set's distinct sequences.
         rows_of_embedding: how many rows of the token embedding are trained densely; None for all.
+        products: which library computes matrix products, where the plan leaves MKL.
     """
     words = []
     if plan.cut:
@@ -220,6 +227,6 @@ def in_words(
     if plan.fused_optimizer:
         words.append("AdamW in one fused call")
     if plan.onednn:
-        words.append("matrix products by oneDNN")
+        words.append(products.in_words())
     words += plan.notes
     return words or ["reference path: every message through the whole model at every step"]

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,14 @@ import torch
 from torch import Tensor
 
 from headtohead.core.engine.block import EngineBlock, transformer_blocks
+from headtohead.core.engine.products import MKL, Products
 from headtohead.core.engine.sequences import Sequences
 from headtohead.core.engine.threads import AVAILABLE
 from headtohead.core.files import sha256_of, write_text_atomic
 from headtohead.core.model import GPTModel
+
+# Fills the hidden states of wanted cuts, for chunks of sequence numbers, reporting sequences done and in all.
+Fill = Callable[[dict[int, Tensor], list[Tensor], Callable[[int, int], None]], None]
 
 VERSION = 2  # part of the key on disk: raise it when the computation changes
 DEFAULT_LIMIT = 10 * 2**30  # bytes of a cache folder
@@ -62,7 +66,11 @@ class PrefixCache:
         budget: bytes that may be kept in memory; None for half of what is available now.
         folder: keep what is computed there for later processes; None for this process only.
         limit: bytes that the folder may hold; what was used longest ago goes first.
-        onednn: matrix products by oneDNN.
+        products: which library computes matrix products.
+        elsewhere: computes the hidden states in place of this process; None for here.
+
+    Attributes:
+        passed: sequences that this process has passed through the frozen stages.
     """
 
     sequences: Sequences
@@ -73,7 +81,9 @@ class PrefixCache:
     budget: int | None = None
     folder: Path | None = None
     limit: int = DEFAULT_LIMIT
-    onednn: bool = False
+    products: Products = MKL
+    elsewhere: Fill | None = None
+    passed: int = 0
     _stored: dict[int, Stored] = field(default_factory=dict)
     _in_memory: int = 0
     _scratch: Path | None = None
@@ -115,12 +125,43 @@ class PrefixCache:
             if wanted not in self._stored and not self._read(wanted) and self.why_not(wanted) is None:
                 missing.append(wanted)
         if cut in missing:
-            self._compute(sorted(missing), build(), on_progress)
+            self._compute(sorted(missing), build, on_progress)
         return self._stored[cut]
 
+    def knows(self, cut: int) -> bool:
+        """Whether the hidden states at ``cut`` are there already."""
+        return cut in self._stored
+
+    def adopt(self, cut: int, hidden: Tensor, seconds: float, words: str) -> None:
+        """Take hidden states that another process has computed; they are read only."""
+        fits = self.device != "cpu" and self.size(cut) <= self._budget()
+        self._stored[cut] = Stored(hidden.to(self.device) if fits else hidden, seconds, words)
+
+    def part(self, cuts: list[int], chunks: list[Tensor], model: GPTModel) -> dict[int, Tensor]:
+        """Hidden states of some chunks of sequences: per cut the rows of one after the other, on the CPU."""
+        whole, numbers = self.sequences, torch.cat(chunks)
+        read = None if whole.read is None else whole.read[numbers]
+        tokens = whole.token_ids[whole.token_rows(numbers)[0]]
+        some = Sequences(tokens, whole.lengths[numbers], {}, read, whole.readout)
+        own = torch.arange(len(numbers)).split([len(chunk) for chunk in chunks])
+        rows = {cut: len(tokens) if self._every_token(cut) else len(some) for cut in cuts}
+        wanted = {cut: torch.empty(rows[cut], self.emb_dim) for cut in cuts}
+        passing = _Pass(model.to(self.device), some, wanted, self.device, self.products)
+        passing.run(own, lambda done, total: None)
+        self.passed += len(numbers)
+        return wanted
+
+    def rows_of(self, cut: int, chunks: list[Tensor]) -> Tensor:
+        """Which rows of the hidden states at ``cut`` :meth:`part` gives for these chunks."""
+        numbers = torch.cat(chunks)
+        return self.sequences.token_rows(numbers)[0] if self._every_token(cut) else numbers
+
+    def _every_token(self, cut: int) -> bool:
+        """Whether the hidden states at ``cut`` are those of every token, or of what is read of a sequence."""
+        return cut <= self.n_blocks + self.sequences.readout.pools
+
     def _shape(self, cut: int) -> tuple[int, int]:
-        every_token = cut <= self.n_blocks + self.sequences.readout.pools
-        rows = int(self.sequences.lengths.sum()) if every_token else len(self.sequences)
+        rows = int(self.sequences.lengths.sum()) if self._every_token(cut) else len(self.sequences)
         return rows, self.emb_dim
 
     def _budget(self) -> int:
@@ -141,11 +182,19 @@ class PrefixCache:
 
     # --- computing -------------------------------------------------------------------------------------------
 
-    def _compute(self, cuts: list[int], model: GPTModel, on_progress: Callable[[int, int], None]) -> None:
+    def _compute(
+        self, cuts: list[int], build: Callable[[], GPTModel], on_progress: Callable[[int, int], None]
+    ) -> None:
         start = time.perf_counter()
         places = {cut: self._allocate(cut) for cut in cuts}
         wanted = {cut: place.hidden for cut, place in places.items()}
-        _Pass(model.to(self.device), self.sequences, wanted, self.device, self.onednn).run(on_progress)
+        chunks = chunks_of(self.sequences)
+        if self.elsewhere:
+            self.elsewhere(wanted, chunks, on_progress)
+        else:
+            model = build().to(self.device)
+            _Pass(model, self.sequences, wanted, self.device, self.products).run(chunks, on_progress)
+            self.passed += len(self.sequences)
         seconds = time.perf_counter() - start
         for cut, place in places.items():
             # Charged as if computed alone: the pass up to this cut takes that share of the blocks.
@@ -227,20 +276,25 @@ class _Pass:
     """One pass of all sequences through the frozen stages, leaving hidden states at every wanted cut."""
 
     def __init__(
-        self, model: GPTModel, sequences: Sequences, wanted: dict[int, Tensor], device: str, onednn: bool
+        self,
+        model: GPTModel,
+        sequences: Sequences,
+        wanted: dict[int, Tensor],
+        device: str,
+        products: Products,
     ) -> None:
         self.device = device
         self.model = model
         self.sequences = sequences
         self.wanted = wanted
         self.blocks = [
-            EngineBlock(block, {}, frozen=True, associative=True, onednn=onednn)
+            EngineBlock(block, {}, frozen=True, associative=True, products=products)
             for block in transformer_blocks(model)
         ]
 
-    def run(self, on_progress: Callable[[int, int], None]) -> None:
+    def run(self, chunks: Sequence[Tensor], on_progress: Callable[[int, int], None]) -> None:
         """Fill the wanted tensors. On the CPU, one thread per core works on its own chunk: no barriers."""
-        chunks, threads = self._chunks(), torch.get_num_threads()
+        threads = torch.get_num_threads()
         workers = AVAILABLE if self.device == "cpu" and len(chunks) >= AVAILABLE else 1
         own_threads = 1 if workers > 1 else threads
         done = 0
@@ -253,13 +307,6 @@ class _Pass:
                     on_progress(done, len(self.sequences))
         finally:
             torch.set_num_threads(threads)
-
-    def _chunks(self) -> list[Tensor]:
-        """Sequence numbers by length, in chunks of about CHUNK_TOKENS tokens."""
-        lengths = self.sequences.lengths
-        order = torch.argsort(lengths, stable=True)
-        sizes = torch.bincount((torch.cumsum(lengths[order], 0) - 1) // CHUNK_TOKENS)
-        return [chunk for chunk in order.split(sizes.tolist()) if len(chunk)]
 
     @torch.no_grad()
     def _run_chunk(self, numbers: Tensor) -> None:
@@ -287,6 +334,14 @@ class _Pass:
         if cut in self.wanted:
             target = self.wanted[cut]
             target[rows.to(target.device)] = values.to(target.device)
+
+
+def chunks_of(sequences: Sequences) -> list[Tensor]:
+    """Sequence numbers by length, in chunks of about CHUNK_TOKENS tokens."""
+    lengths = sequences.lengths
+    order = torch.argsort(lengths, stable=True)
+    sizes = torch.bincount((torch.cumsum(lengths[order], 0) - 1) // CHUNK_TOKENS)
+    return [chunk for chunk in order.split(sizes.tolist()) if len(chunk)]
 
 
 def _map_file(path: Path, shape: tuple[int, int]) -> Tensor:

@@ -47,21 +47,31 @@ def all_sections(summary: Summary) -> list[Section]:
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
     from headtohead.experiments.sections import (  # they import this
+        compared,
+        costs,
+        data,
         doubt,
         forgetting,
         messages,
         quality,
+        retried,
         sizes,
         splits,
+        starting,
         tuning,
     )
 
     return (
+        data.section,
+        starting.section,
+        compared.section,
         doubt.section,
         splits.section,
         sizes.section,
         tuning.section,
         quality.section,
         messages.section,
+        costs.section,
         forgetting.section,
+        retried.section,
     )

@@ -156,13 +156,13 @@ def test_the_prefix_is_the_engines_own_scaled_to_all_messages(
 ) -> None:
     """Computed by the engine under its plan; the time that it reports, times all tokens over those it was given."""
     stored = []
-    hidden_states = Engine._hidden_states
+    hidden_states = Engine.hidden_states
 
     def watch(self: Engine, *arguments: object) -> object:
         stored.append(hidden_states(self, *arguments))  # type: ignore[arg-type]
         return stored[-1]
 
-    monkeypatch.setattr(Engine, "_hidden_states", watch)
+    monkeypatch.setattr(Engine, "hidden_states", watch)
     turn = turn_of("ours", "head", tmp_path, first=True)
     engine, scale = ours._engine(task_of("head", tmp_path))
     assert 1.5 < scale < 10 and len(engine.sequences) < len(set(small.dataset().train.texts))
