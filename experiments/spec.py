@@ -578,7 +578,7 @@ class Experiment:
         sections = {name: kind(**read_section(kind, values)) for name, kind in cls.sections().items()}
         if sections["tuning"].any and sections["launch"].shard:
             raise InputError(
-                "--shard: every shard would try all settings itself; tune without it, then give what was chosen by --set"
+                "--shard: every shard would try all settings itself; tune without it and give what was chosen by --set"
             )
         own = read_section(cls, values)
         own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
