@@ -460,14 +460,15 @@ class Engine:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
-            before = self._language_loss
+            whole = self._parts[WHOLE]  # the same for every part
+            before = whole._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
             tokenizer = self.pretrained.tokenizer or GPT2
             token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
-                before = self._language_loss = language_loss(pretrained, head, token_ids)
+                before = whole._language_loss = language_loss(pretrained, head, token_ids)
             if not (changed or run.untrained):
                 return before, before
             return before, language_loss(run.model, head, token_ids.to(self.options.device))
