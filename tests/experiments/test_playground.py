@@ -19,8 +19,8 @@ import torch
 import headtohead
 from headtohead.core import classifier
 from headtohead.core.classifier import load_classifier
-from headtohead.core.data import encode_texts
 from headtohead.core.readout import Readout
+from headtohead.core.tokens import encode_texts
 from headtohead.experiments import report
 from headtohead.experiments.playground.__main__ import _socket, main
 from headtohead.experiments.playground.classifiers import KEPT, Classifiers
@@ -147,7 +147,7 @@ def test_only_this_machine_and_only_with_the_token(served: Served) -> None:
         if address.startswith("127."):
             continue
         with pytest.raises(OSError):
-            socket.create_connection((address, served.port), timeout=2)
+            socket.create_connection((str(address), served.port), timeout=2)
 
 
 def test_bad_questions_are_refused_in_a_sentence(served: Served) -> None:
