@@ -177,7 +177,7 @@ def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
     trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
     environment = describe_environment(engine.options.device)
     directory = _directory(experiment, inputs)
-    aside = _size_runs(experiment, engine, variants, seeds)
+    aside = _partial_runs(experiment, engine, variants, seeds)
     agenda = Agenda(
         experiment,
         directory,
@@ -296,10 +296,10 @@ def _run(engine: Engine, variant: Variant, seed: int, part: Part = WHOLE, trial_
     return Run(variant, seed, identity, None, part, trial_of)
 
 
-def _size_runs(
+def _partial_runs(
     experiment: Experiment, engine: Engine, variants: Sequence[Variant], seeds: Sequence[int]
 ) -> tuple[Run, ...]:
-    """The runs on subsets of the training messages, the smallest first.
+    """The runs on subsets of the training messages, the smallest first, and on other splits.
 
     Raises:
         InputError: a subset that is smaller than a batch, or larger than the training split.
@@ -311,12 +311,10 @@ def _size_runs(
                 f"--train-sizes {size}: must be at least one batch, {batch}, and at most the {rows} messages of the "
                 "training split"
             )
+    parts = [Part(train_size=size) for size in experiment.data.train_sizes if size < rows]
+    parts += [Part(split=name) for name in experiment.data.splits]
     return tuple(
-        _run(engine, variant, seed, Part(train_size=size))
-        for size in experiment.data.train_sizes
-        if size < rows
-        for variant in variants
-        for seed in seeds
+        _run(engine, variant, seed, part) for part in parts for variant in variants for seed in seeds
     )
 
 
@@ -468,6 +466,9 @@ def _write_description(agenda: Agenda) -> None:
     """data/*.csv and experiment.json."""
     for name, content in agenda.inputs.dataset.csv.items():
         write_bytes_atomic(agenda.directory / "data" / f"{name}.csv", content)
+    for split in agenda.experiment.data.splits:
+        for name, content in agenda.engine.of(Part(split=split)).dataset.csv.items():
+            write_bytes_atomic(agenda.directory / "data" / split / f"{name}.csv", content)
     write_text_atomic(agenda.directory / EXPERIMENT_FILE, to_json(_description(agenda)))
 
 
@@ -559,7 +560,7 @@ def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
     variants = tuning.chosen(done)
     runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
     untuned = agenda.runs if agenda.experiment.tuning.untuned else ()
-    aside = (*untuned, *_size_runs(agenda.experiment, engine, variants, seeds))
+    aside = (*untuned, *_partial_runs(agenda.experiment, engine, variants, seeds))
     known = {run.run_id for run in runs}
     agenda = replace(
         agenda,

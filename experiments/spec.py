@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL, HUB_NAME, HUB_PREFIX, RANDOM_PREFIX
 from headtohead.core.errors import InputError, shown
+from headtohead.core.other_splits import SHORT_TO_LONG, split_names
 from headtohead.core.readout import READOUTS, ReadoutName
 from headtohead.experiments.flags import (
     check_count,
@@ -158,6 +159,14 @@ class DataSettings:
         "tokens kept of a message, or context for as many as the model reads (book: the longest training message)",
         "N",
         _read_length,
+    )
+    splits: tuple[str, ...] = flag(
+        (),
+        "--splits",
+        "repeat the comparison on N splits of the messages, the usual one and random ones, and on short-to-long "
+        "(trained on short messages, tested on long ones): 5, short-to-long, or both",
+        "LIST",
+        lambda text, name: parse_splits(text, name),
     )
     train_sizes: tuple[int, ...] = flag(
         (),
@@ -660,6 +669,10 @@ class Experiment:
         if unknown:
             raise InputError(f"there is no setting {unknown[0]!r}; {did_you_mean(unknown[0], cls.keys())}")
         sections = {name: kind(**read_section(kind, values)) for name, kind in cls.sections().items()}
+        if sections["tuning"].any and sections["launch"].shard:
+            raise InputError(
+                "--shard: every shard would try all settings itself; tune without it and give what was chosen by --set"
+            )
         own = read_section(cls, values)
         own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
         return cls(**own, **sections, command=command)
@@ -706,6 +719,23 @@ def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
             raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
+
+
+def parse_splits(text: str, name: str) -> tuple[str, ...]:
+    """``"3,short-to-long"`` -> ``("random-2", "random-3", "short-to-long")``: the splits beside the usual one."""
+    names: list[str] = []
+    for word in (item.strip() for item in text.split(",")):
+        if word == SHORT_TO_LONG:
+            names.append(word)
+        elif re.fullmatch(r"[0-9]{1,3}", word) and int(word) > 1:
+            names += split_names(int(word))
+        else:
+            raise InputError(
+                f"{name} {shown(text)}: {shown(word)} is neither a number of splits from 2 to 999 nor {SHORT_TO_LONG}"
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"{name} {shown(text)}: names a split twice; give one number of splits")
+    return tuple(names)
 
 
 def parse_sizes(text: str, name: str) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ from headtohead.core.engine.trial import Trial, first_line
 from headtohead.core.engine.verify import PlanFailed, Verdict, Watch
 from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.model import GPTModel
+from headtohead.core.resplit import places, resplit
 from headtohead.core.sample import balanced_rows
 from headtohead.core.strategy import (
     Baseline,
@@ -190,12 +191,24 @@ class Engine:
     def of(self, part: Part) -> "Engine":
         """This engine for runs that get a part of the data or of the protocol; what was computed once is shared."""
         if part not in self._parts:
-            engine = copy.copy(self)
+            engine = copy.copy(self._parts[WHOLE])
             engine.part = part
-            config = self._parts[WHOLE].config
-            engine.config = config if part.epochs is None else replace(config, epochs=part.epochs)
+            if part.epochs is not None:
+                engine.config = replace(engine.config, epochs=part.epochs)
+            if part.split is not None:
+                engine._split(part.split)
             self._parts[part] = engine
         return self._parts[part]
+
+    def _split(self, name: str) -> None:
+        """Put the messages into other splits; they stay the same sequences, whose hidden states are kept."""
+        found = places(self.dataset, name)
+        numbers = torch.cat([self.sequences.of_row[split] for split in SPLITS])
+        self.dataset = resplit(self.dataset, found)
+        self.sequences = replace(
+            self.sequences, of_row={split: numbers[rows] for split, rows in found.items()}
+        )
+        self.labels = {split: getattr(self.dataset, split).labels.to(self.options.device) for split in SPLITS}
 
     def train_rows(self, seed: int) -> list[int] | None:
         """The rows of train that a run with that seed may see; None for all."""
@@ -412,13 +425,15 @@ class Engine:
     def finish(self, run: TrainingRun, history: History) -> Outcome:
         """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one.
 
-        A trial is evaluated on train and validation as it is, and nothing of it is saved.
+        A trial is evaluated as it is, on validation and as many batches of train as the protocol measures on, and
+        nothing of it is saved.
         """
         meter, peak = run.meter, run.meter.peak_memory_bytes()
         above_model = meter.memory_above_model_bytes()
         batches = history.final_batches
         with meter.measure("eval"):
-            train_result = evaluate(run.forward, "train", batches["train"])
+            some = None if self.part.test else self.config.evaluate_batches
+            train_result = evaluate(run.forward, "train", batches["train"][:some])
             validation_result = evaluate(run.forward, "validation", batches["validation"])
             test_result, warnings = self._tested(run, batches["test"]) if self.part.test else (None, [])
         if not meter.exact_peak:
@@ -457,14 +472,15 @@ class Engine:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
-            before = self._language_loss
+            whole = self._parts[WHOLE]  # the same for every part
+            before = whole._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
             tokenizer = self.pretrained.tokenizer or GPT2
             token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
-                before = self._language_loss = language_loss(pretrained, head, token_ids)
+                before = whole._language_loss = language_loss(pretrained, head, token_ids)
             if not (changed or run.untrained):
                 return before, before
             return before, language_loss(run.model, head, token_ids.to(self.options.device))

@@ -49,11 +49,13 @@ class Part:
     """What a run gets of the data set and of the protocol; all of both by default.
 
     Attributes:
+        split: a name of ``core.other_splits``; None for the data set's own split.
         train_size: that many training messages, as ``core.sample`` takes them; None for all.
         epochs: None for the protocol's.
         test: False for a trial, which never meets the test messages and leaves no classifier.
     """
 
+    split: str | None = None
     train_size: int | None = None
     epochs: int | None = None
     test: bool = True

@@ -69,7 +69,7 @@ def _kind(engine: Engine, job: Job) -> object:
     """Jobs of the same kind form a group; a job that must run alone has a kind of its own."""
     way = way_of(engine.of(job.part), job.variant)
     if way is Way.HEADS:
-        return way, job.part
+        return way, job.part.split, job.part.test  # subsets share the model and its hidden states
     if way is Way.SIDE_BY_SIDE and not job.part.test:
         return way, job.part, job.variant.name  # whatever their hyperparameters
     return way, job.part, repr(job.variant), job.seed if way is Way.ALONE else None

@@ -58,6 +58,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         retried,
         settling,
         sizes,
+        splits,
         starting,
         tuning,
     )
@@ -69,6 +70,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         compared.section,
         doubt.section,
         settling.section,
+        splits.section,
         sizes.section,
         tuning.section,
         quality.section,
