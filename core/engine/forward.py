@@ -62,7 +62,8 @@ class PlannedForward:
         updates: declared low-rank updates of inserted layers.
         fixed: no parameter outside of those that train now will change.
         compiled: the blocks go through ``torch.compile``.
-        products: which library computes matrix products.
+        products: which library computes matrix products in float32.
+        half: the blocks multiply in bfloat16.
     """
 
     evaluation_rows: int | None = 64
@@ -79,6 +80,7 @@ class PlannedForward:
         fixed: bool,
         compiled: bool = False,
         products: Products = MKL,
+        half: bool = False,
     ) -> None:
         self.model = model
         self.sequences = sequences
@@ -98,6 +100,7 @@ class PlannedForward:
                     frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
                     associative=plan.associative,
                     products=products,
+                    half=half,
                 )
                 for block in transformer_blocks(model)
             ]
