@@ -50,6 +50,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         doubt,
         forgetting,
         messages,
+        precision,
         quality,
         retried,
         tuning,
@@ -61,5 +62,6 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         quality.section,
         messages.section,
         forgetting.section,
+        precision.section,
         retried.section,
     )
