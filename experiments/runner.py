@@ -259,11 +259,12 @@ def merge(
 
 def engine_options(experiment: Experiment) -> EngineOptions:
     """Where and how to compute, as the flags say."""
-    settings = experiment.engine
+    settings, device = experiment.engine, _device(experiment)
     allowed = REFERENCE if settings.reference else ALL if settings.cache else replace(ALL, cut=0)
     return EngineOptions(
-        device=_device(experiment),
+        device=device,
         precision=settings.precision,
+        half_prefix=settings.half_prefix and device == "cpu",
         allowed=allowed,
         cache_dir=settings.cache_dir,
         cache_budget=settings.cache_budget,
@@ -285,7 +286,7 @@ def _planning_options(experiment: Experiment, options: EngineOptions) -> EngineO
     """The options of this process's engine: it plans on the CPU what a cluster does on its own devices."""
     if experiment.launch.launcher == "local":
         return options
-    precision = "fp32" if options.precision == "tf32" else options.precision
+    precision = options.precision if options.device == "cpu" else "fp32"
     return replace(options, stands_for=options, device="cpu", precision=precision)
 
 

@@ -278,6 +278,9 @@ class EngineSettings:
         "fp32 (default; the only one that claims the book's numbers), tf32 or bf16",
         "NAME",
     )
+    half_prefix: bool = flag(
+        False, "--bf16-prefix", "with --precision bf16, compute what is frozen in bfloat16, too"
+    )
     reference: bool = flag(False, "--reference", "compute everything the plain, slow way")
     cache: bool = flag(
         True,
@@ -346,6 +349,8 @@ class EngineSettings:
                 raise InputError(f"--no-cache keeps nothing; leave out either it or {words}")
             if value is not None and self.reference:
                 raise InputError(f"--reference keeps nothing; leave out either it or {words}")
+        if self.half_prefix and self.precision != "bf16":
+            raise InputError("--bf16-prefix is for --precision bf16; add that or leave it out")
         if self.reference and self.compile:
             raise InputError("--reference computes the plain way; leave out either it or --compile")
         if self.recompute and self.compile:

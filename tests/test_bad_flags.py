@@ -114,6 +114,7 @@ BAD = [
     ["--device", "gpu"],
     ["--device", ""],
     ["--precision", "fp8"],
+    ["--bf16-prefix"],
     ["--preset", "bok"],
     ["--cache-dir="],
     ["--cache-dir", "a-file"],

@@ -21,6 +21,7 @@ from headtohead.core.classifier import (
     untrained_differences,
 )
 from headtohead.core.data import Dataset
+from headtohead.core.device import check_bf16
 from headtohead.core.engine.allocator import keep_freed_memory
 from headtohead.core.engine.baseline import WORDS, fit_baseline
 from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
@@ -179,6 +180,7 @@ class Engine:
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
             products=self.products,
+            half=self.options.half_prefix,
         )
         self._inspected: dict[str, Inspection] = {}
         self._language_loss: float | None = None  # of the pretrained model
@@ -489,7 +491,16 @@ class Engine:
         """The saved and reloaded classifier on test, and what is to be said of its file."""
         reloaded, warnings = self._save_and_reload(run)
         result = evaluate(reloaded, "test", batches)
-        _check_reproduced(evaluate(run.forward, "test", batches[:1]), result)
+        if self.options.precision != "bf16":
+            _check_reproduced(evaluate(run.forward, "test", batches[:1]), result)
+            return result, warnings
+        # How bfloat16 rounds depends on how rows are batched; what is asked here is whether the weights are the same.
+        models = [each for each in (run.model, run.rebuilt) if each is not None]
+        ours, theirs = (
+            self.forward_of(each, run.strategy, run.plan, run.stored, self.sequences, trial=True)
+            for each in models
+        )
+        _check_reproduced(evaluate(ours, "test", batches[:1]), evaluate(theirs, "test", batches[:1]))
         return result, warnings
 
     def _save_and_reload(self, run: TrainingRun) -> tuple[Forward, list[str]]:
@@ -565,6 +576,9 @@ class Engine:
             return Verdict(trial.plan)
         stored = self.hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
         with meter.measure("setup"):
+            if stored and self.options.half_prefix:  # the plan is what is compared, not its rounding
+                numbers = self.sequences.of_row["train"][trial.rows].unique()
+                stored = self.prefix.exact(trial.plan.cut, numbers, self.pretrained.build())
             why = trial.difference(stored)
         if why:
             return Verdict(reference(f"a plan with less work did not agree with it: {why}"))
@@ -604,7 +618,7 @@ class Engine:
         trial: bool = False,
     ) -> Forward:
         """The forward of a plan; on trial, in full precision and not compiled."""
-        device = self.options.device
+        device, half = self.options.device, plan.half and not trial
         forward: Forward
         if plan.restructured or plan.cut:
             forward = PlannedForward(
@@ -618,22 +632,28 @@ class Engine:
                 compiled=self.options.compile and not trial,
                 recompute=self.options.recompute,
                 products=self.products if plan.onednn else MKL,
+                half=half,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
         if self.options.recompute and not plan.restructured:
             forward = RecomputedForward(forward, model)
-        return AutocastForward(forward, device) if self.options.precision == "bf16" and not trial else forward
+        rounded = self.options.precision == "bf16" and not (trial or half)
+        return AutocastForward(forward, device) if rounded else forward
 
 
 def _possible(options: EngineOptions, emb_dim: int) -> Plan:
     """What is allowed and can be done with this precision, device and size of model."""
     allowed, fp32 = options.allowed, options.precision == "fp32"
-    # Merging would add bfloat16 rounding to the weights themselves. Small products gain nothing by oneDNN, which
-    # makes a kernel for every shape that it meets.
+    half = (
+        options.precision == "bf16" and options.device == "cpu" and not (options.compile or options.reference)
+    )
+    # Where layers are called under autocast, merging would add bfloat16 rounding to the weights themselves. Small
+    # products gain nothing by oneDNN, which makes a kernel for every shape that it meets.
     plain = fp32 and not options.compile  # a compiler brings its own choice
     onednn = allowed.onednn and plain and options.device == "cpu" and emb_dim >= SMALL and onednn_works()
-    return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
+    merged = allowed.merged and (options.precision != "bf16" or half)
+    return replace(allowed, merged=merged, onednn=onednn, half=half)
 
 
 def _trains_plain_head(model: GPTModel, facts: Facts) -> bool:
@@ -663,6 +683,8 @@ def _set_matmul_precision(options: EngineOptions) -> None:
     on_cuda = options.device.startswith("cuda")
     if options.precision == "tf32" and not on_cuda:
         raise InputError(f"--precision tf32 needs a CUDA device, not {options.device}; use fp32 or bf16")
+    if options.precision == "bf16" and options.device == "cpu":
+        check_bf16()
     if on_cuda:
         torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
 

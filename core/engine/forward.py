@@ -63,7 +63,8 @@ class PlannedForward:
         fixed: no parameter outside of those that train now will change.
         compiled: the blocks go through ``torch.compile``.
         recompute: the blocks are computed again in the backward pass instead of kept.
-        products: which library computes matrix products.
+        products: which library computes matrix products in float32.
+        half: the blocks multiply in bfloat16.
     """
 
     evaluation_rows: int | None = 64
@@ -81,6 +82,7 @@ class PlannedForward:
         compiled: bool = False,
         recompute: bool = False,
         products: Products = MKL,
+        half: bool = False,
     ) -> None:
         self.model = model
         self.sequences = sequences
@@ -100,6 +102,7 @@ class PlannedForward:
                     frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
                     associative=plan.associative,
                     products=products,
+                    half=half,
                 )
                 for block in transformer_blocks(model)
             ]

@@ -53,6 +53,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         doubt,
         forgetting,
         messages,
+        precision,
         published,
         quality,
         retried,
@@ -77,5 +78,6 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         messages.section,
         costs.section,
         forgetting.section,
+        precision.section,
         retried.section,
     )
