@@ -78,7 +78,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Step:
-    """Train on these rows of the training split."""
+    """Train on these rows of the training split: a batch, or several whose gradients are accumulated."""
 
     rows: Tensor  # (B,)
     moment: Moment

@@ -27,13 +27,21 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 # The word after ``headtohead`` -> the module whose main() answers it.
 COMMANDS = {
-    "classify": "headtohead.core.classifier",
+    "classify": "headtohead.core.classify",
     "export": "headtohead.core.export.__main__",
     "generate": "headtohead.core.generate",
     "check": "headtohead.strategies.check.__main__",
 }
 PLAIN_WIDTH = 110
-ACTIONS = ("list", "report_only", "dry_run", "input_preview", "compare", "merge")  # instead of running
+ACTIONS = (
+    "list",
+    "report_only",
+    "dry_run",
+    "input_preview",
+    "compare",
+    "watch",
+    "merge",
+)  # instead of running
 EXAMPLES = """\
 examples:
   {program}                                       the chapter's strategies, GPT-2 124M, SMS spam
@@ -57,7 +65,7 @@ examples:
   {program} --name sms_spam-124M --report-only    write that experiment's report again
 
 other commands:
-  headtohead classify RUN_DIR TEXT ...                    ask a finetuned classifier
+  headtohead classify RUN_DIR TEXT ...                    ask a classifier, or all of an experiment
   headtohead export RUN_DIR --to transformers             a folder that another library opens
   headtohead generate "Every effort moves you"            what the pretrained model itself says
   headtohead check NAME|FILE                              does a strategy keep its word?
@@ -112,6 +120,7 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     one = group.add_mutually_exclusive_group()
     one.add_argument("--list", action="store_true", help="list the strategies")
     one.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+    one.add_argument("--watch", metavar="NAME", help="follow an experiment that runs on another terminal")
     one.add_argument(
         "--compare",
         nargs="+",
@@ -176,6 +185,13 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         from headtohead.experiments.live import Live
 
     watch = Live(console)
+    if arguments.watch is not None:
+        from headtohead.experiments.follow import follow
+        from headtohead.experiments.spec import check_name
+
+        check_name(arguments.watch, "--watch")
+        follow(experiment.output.results_dir / arguments.watch, console)
+        return EXIT_OK
     if experiment.preset in SUITES:
         return _run_suite(arguments, words, watch, console)
     if arguments.compare:

@@ -136,10 +136,12 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "data": f"{dataset.name} ({dataset.source})",
         "": f"{splits} to train / validate / test",
         "messages": _messages(dataset),
-        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
-        f"{dataset.max_length} tokens, classified at {config.readout.words}"
+        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}"
+        + (f" x {config.accumulation_steps} accumulated, " if config.accumulation_steps > 1 else ", ")
+        + f"{dataset.max_length} tokens, classified at {config.readout.words}"
         + ("" if config.causal else ", without a causal mask"),
         "device": device_name(agenda.engine.options.device),
+        **({"memory": agenda.memory} if agenda.memory else {}),
         "seeds": _seeds(agenda),
         **_trials(agenda),
         "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),

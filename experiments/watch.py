@@ -1,8 +1,8 @@
 """What happens while an experiment runs, told to whoever wants to show or log it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headtohead.core import training
@@ -44,3 +44,22 @@ class Watcher:
 
     def interrupted(self, kept: int, of: int) -> None:
         """The user stopped it; ``kept`` runs of this command are finished."""
+
+
+class Everyone(Watcher):
+    """Tells each of several watchers everything, in their order."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self.watchers = tuple(watchers)
+
+
+def _tell(name: str) -> Callable[..., None]:
+    def tell(self: Everyone, *args: Any) -> None:
+        for watcher in self.watchers:
+            getattr(watcher, name)(*args)
+
+    return tell
+
+
+for _name in [name for name in vars(Watcher) if not name.startswith("_")]:
+    setattr(Everyone, _name, _tell(_name))

@@ -35,14 +35,14 @@ def quick(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     return compare(QUICK, tmp_path_factory.mktemp("quick"), cache)
 
 
-def compare(labels: dict[str, str], folder: Path, cache: Path) -> Path:
+def compare(labels: dict[str, str], folder: Path, cache: Path, device: str = "cpu") -> Path:
     """Run the comparison of ``labels`` into ``folder``; return the experiment's folder."""
     argv = ["--strategies", ",".join(labels), "--weights-dir", str(TINY_CHECKPOINT), "--data", str(SMS)]
     argv += [
         "--seeds",
         "123",
         "--device",
-        "cpu",
+        device,
         "--name",
         "golden",
         "--results-dir",

@@ -62,7 +62,9 @@ class PlannedForward:
         updates: declared low-rank updates of inserted layers.
         fixed: no parameter outside of those that train now will change.
         compiled: the blocks go through ``torch.compile``.
-        products: which library computes matrix products.
+        recompute: the blocks are computed again in the backward pass instead of kept.
+        products: which library computes matrix products in float32.
+        half: the blocks multiply in bfloat16.
     """
 
     evaluation_rows: int | None = 64
@@ -78,7 +80,9 @@ class PlannedForward:
         *,
         fixed: bool,
         compiled: bool = False,
+        recompute: bool = False,
         products: Products = MKL,
+        half: bool = False,
     ) -> None:
         self.model = model
         self.sequences = sequences
@@ -98,6 +102,7 @@ class PlannedForward:
                     frozen=fixed and not any(parameter.requires_grad for parameter in block.parameters()),
                     associative=plan.associative,
                     products=products,
+                    half=half,
                 )
                 for block in transformer_blocks(model)
             ]
@@ -107,6 +112,9 @@ class PlannedForward:
         if compiled:
             for each in self._blocks:
                 each.compile(self._device)
+        if recompute:
+            for each in self._blocks:
+                each.recompute()
         self._known = torch.zeros(len(sequences), dtype=torch.bool)
         self._table: Tensor | None = None
 

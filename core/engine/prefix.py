@@ -81,6 +81,7 @@ class PrefixCache:
         folder: keep what is computed there for later processes; None for this process only.
         limit: bytes that the folder may hold; what was used longest ago goes first.
         products: which library computes matrix products.
+        half: in bfloat16; what is kept is float32.
         elsewhere: computes the hidden states in place of this process; None for here.
 
     Attributes:
@@ -96,6 +97,7 @@ class PrefixCache:
     folder: Path | None = None
     limit: int = DEFAULT_LIMIT
     products: Products = MKL
+    half: bool = False
     elsewhere: Fill | None = None
     passed: int = 0
     _stored: dict[int, Stored] = field(default_factory=dict)
@@ -160,10 +162,20 @@ class PrefixCache:
         own = torch.arange(len(numbers)).split([len(chunk) for chunk in chunks])
         rows = {cut: len(tokens) if self._every_token(cut) else len(some) for cut in cuts}
         wanted = {cut: torch.empty(rows[cut], self.emb_dim) for cut in cuts}
-        passing = _Pass(model.to(self.device), some, wanted, self.device, self.products)
+        passing = _Pass(model.to(self.device), some, wanted, self.device, self.products, self.half)
         passing.run(own, lambda done, total: None)
         self.passed += len(numbers)
         return wanted
+
+    def exact(self, cut: int, numbers: Tensor, model: GPTModel) -> Stored:
+        """The hidden states of a few sequences in float32; the rows of all others hold nothing."""
+        hidden = torch.empty(self._shape(cut))
+        kept, self.half = self.half, False
+        try:
+            hidden[self.rows_of(cut, [numbers])] = self.part([cut], [numbers], model)[cut]
+        finally:
+            self.half = kept
+        return Stored(hidden, 0.0, "for the comparison")
 
     def rows_of(self, cut: int, chunks: list[Tensor]) -> Tensor:
         """Which rows of the hidden states at ``cut`` :meth:`part` gives for these chunks."""
@@ -208,7 +220,7 @@ class PrefixCache:
             self.elsewhere(wanted, chunks, on_progress)
         else:
             model = build().to(self.device)
-            a_pass = _Pass(model, self.sequences, wanted, self.device, self.products, mapped)
+            a_pass = _Pass(model, self.sequences, wanted, self.device, self.products, self.half, mapped)
             a_pass.run(chunks, on_progress)
             self.passed += len(self.sequences)
         seconds = time.perf_counter() - start
@@ -240,7 +252,8 @@ class PrefixCache:
     # --- on disk ---------------------------------------------------------------------------------------------
 
     def _key(self, cut: int) -> str:
-        facts = [VERSION, self.weights_sha256, self.sequences.sha256(), cut, self.emb_dim, "float32"]
+        facts = [VERSION, self.weights_sha256, self.sequences.sha256(), cut, self.emb_dim]
+        facts.append("bfloat16 products" if self.half else "float32")
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
     def _publish(self, cut: int, place: "_Place") -> None:
@@ -301,6 +314,7 @@ class _Pass:
         wanted: dict[int, Tensor],
         device: str,
         products: Products,
+        half: bool,
         mapped: Mapping[int, MappedFile] = MappingProxyType({}),
     ) -> None:
         self.device = device
@@ -309,7 +323,7 @@ class _Pass:
         self.sequences = sequences
         self.wanted = wanted
         self.blocks = [
-            EngineBlock(block, {}, frozen=True, associative=True, products=products)
+            EngineBlock(block, {}, frozen=True, associative=True, products=products, half=half)
             for block in transformer_blocks(model)
         ]
 

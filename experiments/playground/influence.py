@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from headtohead.core.classifier import Classifier
-from headtohead.core.data import encode_texts
 from headtohead.core.readout import Readout
+from headtohead.core.tokens import encode_texts
 
 BROKEN = "�"  # what decoding gives for a part of a character
 
