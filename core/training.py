@@ -43,12 +43,13 @@ class TrainConfig:
     evaluate_batches: int = 5  # of train and of validation, per evaluation
     position: ReadoutName = "last"  # the readout's name
     causal: bool = True
-    accumulation_steps: int = 1  # batches whose gradients make one step
     outputs: int | None = None  # of the head: 1, or None for one per class
     class_weights: bool = False  # the training loss weighs classes by how rare they are
+    accumulation_steps: int = 1  # batches whose mean gradient makes one update of the parameters
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches", "accumulation_steps"):
+        counts = ("epochs", "batch_size", "evaluate_every", "evaluate_batches", "accumulation_steps")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
 
@@ -81,6 +82,7 @@ class Step:
 
     rows: Tensor  # (B,)
     moment: Moment
+    update: bool = True  # the parameters move now, by the gradients that were accumulated
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class History:
 
     rows: list[HistoryRow] = field(default_factory=list)
     steps: int = 0
+    updates: int = 0  # of the parameters; fewer than steps where gradients are accumulated
     examples_seen: int = 0
     final_batches: dict[SplitName, list[Tensor]] = field(default_factory=dict)
 
@@ -226,25 +229,19 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Event]:
 
     Lazily: whatever else draws from the generator during a step (dropout, for example) comes at its place.
     """
-    steps_per_epoch = math.ceil(len(loaders["train"]) / config.accumulation_steps)
+    steps_per_epoch = len(loaders["train"])
     moment = Moment(-1, 0.0, 0)
     for epoch in range(config.epochs):
-        for rows in _rows_of_steps(loaders["train"], config.accumulation_steps):
+        for number, rows in enumerate(loaders["train"], start=1):
             step = moment.step + 1
             moment = Moment(step, (step + 1) / steps_per_epoch, moment.examples_seen + len(rows))
-            yield Step(rows, moment)
+            full = number % config.accumulation_steps == 0
+            yield Step(rows, moment, update=full or number == steps_per_epoch)
             if step % config.evaluate_every == 0:
                 yield _measure("loss", loaders, config, moment)
         moment = Moment(moment.step, float(epoch + 1), moment.examples_seen)
         yield _measure("accuracy", loaders, config, moment)
     yield Finish({name: batches_of(loader) for name, loader in loaders.items()})
-
-
-def _rows_of_steps(loader: Iterable[Tensor], batches: int) -> Iterator[Tensor]:
-    """The rows of so many batches together; the last step of an epoch takes those that are left."""
-    waiting = iter(loader)
-    while together := batches_of(waiting, batches):
-        yield torch.cat(together)
 
 
 def _measure(
@@ -327,19 +324,20 @@ def train(
     total_steps: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     class_weights: Tensor | None = None,
-    batch_size: int | None = None,
+    accumulation_steps: int = 1,
 ) -> History:
     """Train in place by the events of :func:`protocol` and return what was measured.
 
     Args:
-        batch_size: rows that are in memory at once; None for all of a step.
         class_weights: (C,) of the training loss; None where all classes count alike.
+        accumulation_steps: what each batch's loss is divided by, as in the book's bonus script.
 
     Raises:
         TrainingError: the loss of a step is not finite; the message names the step.
     """
     history = History()
     watch = LossWatch(every=1 if next(model.parameters()).device.type == "cpu" else 50)
+    begins = True  # a new accumulation of gradients
     model.train()
     for event in events:
         if isinstance(event, Finish):
@@ -351,38 +349,21 @@ def train(
             history.rows.append(measure(forward, event))
             model.train()
             continue
-        optimizer.zero_grad()
-        loss = accumulate_gradients(
-            model, strategy, forward, event.rows, batch_size or len(event.rows), class_weights
-        )
+        if begins:
+            optimizer.zero_grad()
+        loss = training_loss(model, strategy, forward, event.rows, class_weights)
+        (loss / accumulation_steps if accumulation_steps > 1 else loss).backward()
         watch.add(event.moment.step, loss)
-        optimizer.step()
-        strategy.after_step(model, event.moment.step)
-        forward.parameters_changed()
+        begins = event.update
+        if event.update:
+            optimizer.step()
+            strategy.after_step(model, history.updates)
+            history.updates += 1
+        forward.parameters_changed()  # or the graph that was walked back, where they did not
         history.steps, history.examples_seen = event.moment.step + 1, event.moment.examples_seen
         on_progress(Progress(history.steps, total_steps, watch.latest))
     model.eval()
     return history
-
-
-def accumulate_gradients(
-    model: GPTModel,
-    strategy: Strategy,
-    forward: Forward,
-    rows: Tensor,
-    batch_size: int,
-    class_weights: Tensor | None = None,
-) -> Tensor:
-    """Add the gradient of the loss of rows (B,), batch after batch, and return the loss: that of all rows at once."""
-    labels = forward.labels("train", rows)
-    weights = torch.ones_like(labels, dtype=torch.float32) if class_weights is None else class_weights[labels]
-    losses = []
-    for part, weight in zip(rows.split(batch_size), weights.split(batch_size), strict=True):
-        share = weight.sum() / weights.sum()  # of the mean over all rows
-        loss = training_loss(model, strategy, forward, part, class_weights) * share
-        loss.backward()
-        losses.append(loss.detach())
-    return torch.stack(losses).sum()
 
 
 def training_loss(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from headtohead.experiments.statistics import Summary
 
 
+MANY_MESSAGES = 10_000  # from which on tokenising them takes long enough to say so
+
+
 class Live(Watcher):
     """Shows the plan, the progress and the end on a console."""
 
@@ -36,13 +39,14 @@ class Live(Watcher):
         self.console = console
         self._bars = ExitStack()
         self._progress: display.RunProgress | ClusterProgress | None = None
+        self._tenths = 0  # of the messages are tokenised
         self._directory: Path | None = None  # of the experiment, where histories are to be printed
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
         from headtohead.experiments.runner import plan
 
-        self.planned(plan(experiment))
+        self.planned(plan(experiment, self))
         self._bars.close()
         self.console.print("Dry run: nothing was trained or written.")
 
@@ -52,6 +56,12 @@ class Live(Watcher):
         from headtohead.experiments.preview import print_preview
 
         print_preview(self.console, find_inputs(experiment))
+
+    def tokenised(self, done: int, total: int) -> None:
+        tenths = 10 * done // total
+        if total >= MANY_MESSAGES and tenths > self._tenths:
+            self.console.print(f"{done:,} of {total:,} messages tokenised")
+            self._tenths = tenths
 
     def planned(self, agenda: "Agenda") -> None:
         """The panel with everything that is known before the first run."""

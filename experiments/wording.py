@@ -290,6 +290,9 @@ def protocol_title(summary: Summary) -> str:
         "no causal mask" if config.get("causal") is False else "",
         "one output" if config.get("outputs") == 1 else "",
         "class weights" if config.get("class_weights") else "",
+        f"gradients of {config['accumulation_steps']} batches"
+        if config.get("accumulation_steps", 1) > 1
+        else "",
         about.get("precision") or "",
     ]
     return ", ".join(part for part in parts if part)

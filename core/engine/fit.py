@@ -1,7 +1,6 @@
 """One run from its seed to the finetuned classifier on disk, measured."""
 
 import copy
-import math
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from headtohead.core.classifier import (
     untrained_differences,
 )
 from headtohead.core.data import Dataset
+from headtohead.core.device import check_bf16
 from headtohead.core.engine.allocator import keep_freed_memory
 from headtohead.core.engine.baseline import WORDS, fit_baseline
 from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
@@ -48,6 +48,7 @@ from headtohead.core.engine.trial import Trial, first_line
 from headtohead.core.engine.verify import PlanFailed, Verdict, Watch
 from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.model import GPTModel
+from headtohead.core.resplit import places, resplit
 from headtohead.core.sample import balanced_rows
 from headtohead.core.strategy import (
     Baseline,
@@ -179,6 +180,7 @@ class Engine:
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
             products=self.products,
+            half=self.options.half_prefix,
         )
         self._inspected: dict[str, Inspection] = {}
         self._language_loss: float | None = None  # of the pretrained model
@@ -191,12 +193,24 @@ class Engine:
     def of(self, part: Part) -> "Engine":
         """This engine for runs that get a part of the data or of the protocol; what was computed once is shared."""
         if part not in self._parts:
-            engine = copy.copy(self)
+            engine = copy.copy(self._parts[WHOLE])
             engine.part = part
-            config = self._parts[WHOLE].config
-            engine.config = config if part.epochs is None else replace(config, epochs=part.epochs)
+            if part.epochs is not None:
+                engine.config = replace(engine.config, epochs=part.epochs)
+            if part.split is not None:
+                engine._split(part.split)
             self._parts[part] = engine
         return self._parts[part]
+
+    def _split(self, name: str) -> None:
+        """Put the messages into other splits; they stay the same sequences, whose hidden states are kept."""
+        found = places(self.dataset, name)
+        numbers = torch.cat([self.sequences.of_row[split] for split in SPLITS])
+        self.dataset = resplit(self.dataset, found)
+        self.sequences = replace(
+            self.sequences, of_row={split: numbers[rows] for split, rows in found.items()}
+        )
+        self.labels = {split: getattr(self.dataset, split).labels.to(self.options.device) for split in SPLITS}
 
     def train_rows(self, seed: int) -> list[int] | None:
         """The rows of train that a run with that seed may see; None for all."""
@@ -363,7 +377,7 @@ class Engine:
         run.meter.start_training()
         with run.meter.measure("train"):
             optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
-            strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
+            strategy.before_training(model, self.config.epochs, self.updates_per_epoch)
             watch = Watch(model, strategy, run.verdict.facts) if run.verdict.facts else None
 
             def on_step(progress: Progress) -> None:
@@ -381,21 +395,25 @@ class Engine:
                 total_steps,
                 on_step,
                 self.class_weights,
-                self.config.batch_size,
+                self.config.accumulation_steps,
             )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
             if run.compact is not None:
-                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
+                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.updates)
                 run.forward = self.forward_of(model, strategy, run.plan, run.stored, self.sequences)
         return history
 
     @property
+    def updates_per_epoch(self) -> int:
+        """Of the parameters: steps, unless gradients are accumulated."""
+        return -(-self.steps_per_epoch // self.config.accumulation_steps)
+
+    @property
     def steps_per_epoch(self) -> int:
-        """Steps of the optimizer; the last partial batch is left out."""
-        batches = (self.part.train_size or len(self.dataset.train)) // self.config.batch_size
-        return math.ceil(batches / self.config.accumulation_steps)
+        """Without the last partial batch."""
+        return (self.part.train_size or len(self.dataset.train)) // self.config.batch_size
 
     def optimizer_of(self, model: GPTModel, strategy: Strategy, *, fused: bool) -> torch.optim.Optimizer:
         """AdamW with the strategy's groups and settings."""
@@ -409,13 +427,15 @@ class Engine:
     def finish(self, run: TrainingRun, history: History) -> Outcome:
         """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one.
 
-        A trial is evaluated on train and validation as it is, and nothing of it is saved.
+        A trial is evaluated as it is, on validation and as many batches of train as the protocol measures on, and
+        nothing of it is saved.
         """
         meter, peak = run.meter, run.meter.peak_memory_bytes()
         above_model = meter.memory_above_model_bytes()
         batches = history.final_batches
         with meter.measure("eval"):
-            train_result = evaluate(run.forward, "train", batches["train"])
+            some = None if self.part.test else self.config.evaluate_batches
+            train_result = evaluate(run.forward, "train", batches["train"][:some])
             validation_result = evaluate(run.forward, "validation", batches["validation"])
             test_result, warnings = self._tested(run, batches["test"]) if self.part.test else (None, [])
         if not meter.exact_peak:
@@ -454,14 +474,15 @@ class Engine:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
-            before = self._language_loss
+            whole = self._parts[WHOLE]  # the same for every part
+            before = whole._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
             tokenizer = self.pretrained.tokenizer or GPT2
             token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
-                before = self._language_loss = language_loss(pretrained, head, token_ids)
+                before = whole._language_loss = language_loss(pretrained, head, token_ids)
             if not (changed or run.untrained):
                 return before, before
             return before, language_loss(run.model, head, token_ids.to(self.options.device))
@@ -470,7 +491,16 @@ class Engine:
         """The saved and reloaded classifier on test, and what is to be said of its file."""
         reloaded, warnings = self._save_and_reload(run)
         result = evaluate(reloaded, "test", batches)
-        _check_reproduced(evaluate(run.forward, "test", batches[:1]), result)
+        if self.options.precision != "bf16":
+            _check_reproduced(evaluate(run.forward, "test", batches[:1]), result)
+            return result, warnings
+        # How bfloat16 rounds depends on how rows are batched; what is asked here is whether the weights are the same.
+        models = [each for each in (run.model, run.rebuilt) if each is not None]
+        ours, theirs = (
+            self.forward_of(each, run.strategy, run.plan, run.stored, self.sequences, trial=True)
+            for each in models
+        )
+        _check_reproduced(evaluate(ours, "test", batches[:1]), evaluate(theirs, "test", batches[:1]))
         return result, warnings
 
     def _save_and_reload(self, run: TrainingRun) -> tuple[Forward, list[str]]:
@@ -546,6 +576,9 @@ class Engine:
             return Verdict(trial.plan)
         stored = self.hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
         with meter.measure("setup"):
+            if stored and self.options.half_prefix:  # the plan is what is compared, not its rounding
+                numbers = self.sequences.of_row["train"][trial.rows].unique()
+                stored = self.prefix.exact(trial.plan.cut, numbers, self.pretrained.build())
             why = trial.difference(stored)
         if why:
             return Verdict(reference(f"a plan with less work did not agree with it: {why}"))
@@ -585,7 +618,7 @@ class Engine:
         trial: bool = False,
     ) -> Forward:
         """The forward of a plan; on trial, in full precision and not compiled."""
-        device = self.options.device
+        device, half = self.options.device, plan.half and not trial
         forward: Forward
         if plan.restructured or plan.cut:
             forward = PlannedForward(
@@ -599,22 +632,28 @@ class Engine:
                 compiled=self.options.compile and not trial,
                 recompute=self.options.recompute,
                 products=self.products if plan.onednn else MKL,
+                half=half,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
         if self.options.recompute and not plan.restructured:
             forward = RecomputedForward(forward, model)
-        return AutocastForward(forward, device) if self.options.precision == "bf16" and not trial else forward
+        rounded = self.options.precision == "bf16" and not (trial or half)
+        return AutocastForward(forward, device) if rounded else forward
 
 
 def _possible(options: EngineOptions, emb_dim: int) -> Plan:
     """What is allowed and can be done with this precision, device and size of model."""
     allowed, fp32 = options.allowed, options.precision == "fp32"
-    # Merging would add bfloat16 rounding to the weights themselves. Small products gain nothing by oneDNN, which
-    # makes a kernel for every shape that it meets.
+    half = (
+        options.precision == "bf16" and options.device == "cpu" and not (options.compile or options.reference)
+    )
+    # Where layers are called under autocast, merging would add bfloat16 rounding to the weights themselves. Small
+    # products gain nothing by oneDNN, which makes a kernel for every shape that it meets.
     plain = fp32 and not options.compile  # a compiler brings its own choice
     onednn = allowed.onednn and plain and options.device == "cpu" and emb_dim >= SMALL and onednn_works()
-    return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
+    merged = allowed.merged and (options.precision != "bf16" or half)
+    return replace(allowed, merged=merged, onednn=onednn, half=half)
 
 
 def _trains_plain_head(model: GPTModel, facts: Facts) -> bool:
@@ -644,6 +683,8 @@ def _set_matmul_precision(options: EngineOptions) -> None:
     on_cuda = options.device.startswith("cuda")
     if options.precision == "tf32" and not on_cuda:
         raise InputError(f"--precision tf32 needs a CUDA device, not {options.device}; use fp32 or bf16")
+    if options.precision == "bf16" and options.device == "cpu":
+        check_bf16()
     if on_cuda:
         torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
 

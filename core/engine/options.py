@@ -16,6 +16,7 @@ class EngineOptions:
     Attributes:
         device: "cpu", "cuda", "cuda:N" or "mps".
         precision: "fp32", "tf32" or "bf16"; only fp32 claims the book's numbers.
+        half_prefix: with "bf16" on a CPU, what is frozen is computed in bfloat16, too.
         allowed: what plans may do; ``REFERENCE`` switches everything off.
         cache_dir: where hidden states of frozen stages are kept for later processes; None for this one only.
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
@@ -29,6 +30,7 @@ class EngineOptions:
 
     device: str = "cpu"
     precision: str = "fp32"
+    half_prefix: bool = False
     allowed: Plan = ALL
     cache_dir: Path | None = None
     cache_budget: int | None = None
@@ -49,11 +51,13 @@ class Part:
     """What a run gets of the data set and of the protocol; all of both by default.
 
     Attributes:
+        split: a name of ``core.other_splits``; None for the data set's own split.
         train_size: that many training messages, as ``core.sample`` takes them; None for all.
         epochs: None for the protocol's.
         test: False for a trial, which never meets the test messages and leaves no classifier.
     """
 
+    split: str | None = None
     train_size: int | None = None
     epochs: int | None = None
     test: bool = True

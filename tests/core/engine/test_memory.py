@@ -15,7 +15,7 @@ from headtohead.core.engine.memory import Load, Need, check_need, check_weights,
 from headtohead.core.engine.recompute import RecomputedForward
 from headtohead.core.errors import InputError
 from headtohead.core.strategy import Strategy, trainable_parameters
-from headtohead.core.training import TrainConfig, accumulate_gradients
+from headtohead.core.training import TrainConfig, training_loss
 from tests import small
 
 CONFIG = TrainConfig(epochs=1, evaluate_every=3)
@@ -59,7 +59,7 @@ def test_recomputed_gradients_are_equal_and_the_model_is_as_before() -> None:
     gradients = []
     for each in (forward, RecomputedForward(forward, model)):
         model.zero_grad()
-        accumulate_gradients(model, strategy("all_layers"), each, torch.arange(8), 8)
+        training_loss(model, strategy("all_layers"), each, torch.arange(8)).backward()
         gradients.append([parameter.grad.clone() for parameter in trainable_parameters(model)])
     assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
     assert not any("forward" in vars(module) for module in model.modules())
@@ -82,33 +82,6 @@ def test_only_the_input_of_a_block_is_kept() -> None:
             each.logits("train", torch.arange(8))
         saved.append(sum(sizes))
     assert saved[1] < saved[0] / 3
-
-
-@pytest.mark.parametrize("label", ["all_layers", pytest.param("lora@r=2", marks=pytest.mark.slow)])
-def test_accumulated_gradients_are_those_of_the_whole_batch(label: str, tmp_path: Path) -> None:
-    whole = fit(label, CONFIG, EngineOptions(), tmp_path / "a")
-    parts = fit(label, replace(CONFIG, batch_size=2, accumulation_steps=4), EngineOptions(), tmp_path / "b")
-    assert parts.history.steps == whole.history.steps and parts.history.examples_seen == 56
-    found, expected = parts.test, whole.test
-    assert found is not None and expected is not None
-    torch.testing.assert_close(parts.validation.logits, whole.validation.logits, atol=1e-4, rtol=0)
-
-
-def test_one_gradient_of_eight_rows_in_parts_of_three() -> None:
-    model = small.random_model()
-    model.out_head = torch.nn.Linear(model.config.emb_dim, 2)
-    forward = ReferenceForward(model, small.dataset(), CONFIG, "cpu")
-    results = []
-    for size in (8, 3):
-        model.zero_grad()
-        loss = accumulate_gradients(model, strategy("all_layers"), forward, torch.arange(8), size)
-        results.append((loss, [each.grad.clone() for each in model.parameters() if each.grad is not None]))
-    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-4)
-
-
-def test_an_epochs_last_step_takes_what_is_left(tmp_path: Path) -> None:
-    outcome = fit("head", replace(CONFIG, accumulation_steps=4), EngineOptions(), tmp_path)
-    assert (outcome.history.steps, outcome.history.examples_seen) == (2, 56)  # 57 messages: 7 batches of 8
 
 
 # --- the estimate ------------------------------------------------------------------------------------------
