@@ -35,7 +35,7 @@ def with_skill(record: RunRecord, folder: Path, skill: float, **part: object) ->
     name = f"{record.label}-{record.seed}-{'-'.join(map(str, part.values()))}"
     predictions = np.where(right, truth, 1 - truth).tolist()
     changes = {"run_id": name, "test_predictions": predictions, "test_accuracy": float(right.mean()), **part}
-    return replace(record, **changes)  # type: ignore[arg-type]
+    return replace(record, **changes)
 
 
 def add(folder: Path, skills: dict[str, float], **part: object) -> None:
