@@ -28,6 +28,29 @@ def resolve_device(wanted: str) -> str:
     return wanted
 
 
+def bf16_units() -> str | None:
+    """What of this processor multiplies in bfloat16; None where nothing does, and it is slower than float32."""
+    import torch
+
+    asked = {"AMX": "_is_amx_tile_supported", "AVX512_BF16": "_is_avx512_bf16_supported"}
+    for name, function in asked.items():
+        if getattr(torch.cpu, function, lambda: False)():
+            return name
+    information = Path("/proc/cpuinfo")  # of an ARM processor
+    features = information.read_text(encoding="utf-8", errors="replace") if information.is_file() else ""
+    arm = re.search(r"^Features\s*:.*\bbf16\b", features, re.MULTILINE)
+    return "BF16 of ARM" if arm else None
+
+
+def check_bf16() -> None:
+    """InputError unless this processor multiplies in bfloat16 faster than in float32."""
+    if bf16_units() is None:
+        raise InputError(
+            f"--precision bf16: this processor ({processor_name() or 'unknown'}) has no units for it (AVX512_BF16 or "
+            "AMX), and would be slower than with fp32; use --precision fp32"
+        )
+
+
 def processor_name() -> str | None:
     """What this machine's processor is called; None where nobody says."""
     information = Path("/proc/cpuinfo")

@@ -83,6 +83,14 @@ class TuningFacts(TypedDict):
     variants: list[TunedVariant]
 
 
+class SequentialFacts(TypedDict):
+    looks: list[int]
+    levels: list[float]
+    pairs: list[list[str]]
+    done: int
+    settled: list[list[str]]
+
+
 class Description(TypedDict):
     """What experiment.json must hold to be believed; it may hold more."""
 
@@ -98,6 +106,7 @@ class Description(TypedDict):
     train_config: dict[str, Any]
     environment: dict[str, Any]
     asked: NotRequired[dict[str, Any]]
+    sequential: NotRequired[SequentialFacts | None]
 
 
 @dataclass(frozen=True)
@@ -209,6 +218,7 @@ def _comparison(
         one = records[0]
         own |= {"train_config": one.train_config, "precision": one.precision}
         own["dataset"] = {**description["dataset"], "max_length": one.max_length}
+        own["sequential"] = None
     seeds = {record.seed for record in kept} | {seed for each in missing.values() for seed in each}
     return LoadedExperiment(directory, {**description, **own, "seeds": sorted(seeds)}, tuple(kept), missing)
 

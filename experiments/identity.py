@@ -46,6 +46,7 @@ def run_id(
         "device": options.device.partition(":")[0],
         "precision": options.precision,
         "reference": options.reference,
+        **({"half_prefix": True} if options.half_prefix else {}),
     }
     everything = asdict(WHOLE)
     if some := {name: value for name, value in asdict(part).items() if value != everything[name]}:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
+from headtohead.experiments.events import EventLog
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
 from headtohead.experiments.launchers import Launcher, check_launcher, make_launcher
 from headtohead.experiments.launchers.isolated import IsolatedLauncher
+from headtohead.experiments.memory import check_model, memory_needed
 from headtohead.experiments.merge import check_folders, merge_into
 from headtohead.experiments.record import (
     RECORD_FILE,
@@ -38,16 +41,20 @@ from headtohead.experiments.record import (
 )
 from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
+from headtohead.experiments.sequential import Sequential
 from headtohead.experiments.spec import (
+    FEW_SEEDS,
     PRESET_RATES,
+    SUITES,
     TUNE_SEED,
     Experiment,
     check_name,
     safe_name,
 )
-from headtohead.experiments.statistics import Summary, summarise
+from headtohead.experiments.statistics import Summary, evidence_of, summarise
+from headtohead.experiments.trackers import check_trackers, trackers
 from headtohead.experiments.tuning import Candidates, Tuning, candidates
-from headtohead.experiments.watch import Watcher
+from headtohead.experiments.watch import Everyone, Watcher
 from headtohead.strategies import build_variants
 
 LOCK_FILE = ".lock"
@@ -66,6 +73,7 @@ class Agenda:
         estimate: what the runs that are left will take, roughly, the trials included.
         tuning: what is tried first, where something is.
         trials: the runs of the tuning that are known so far.
+        memory: what the run that needs most will take, in words.
         elsewhere: ids of the runs that other shards do.
     """
 
@@ -79,12 +87,15 @@ class Agenda:
     aside: tuple[Run, ...] = ()
     tuning: Tuning | None = None
     trials: tuple[Run, ...] = ()
+    memory: str = ""
     elsewhere: frozenset[str] = frozenset()
 
     @property
     def options(self) -> EngineOptions:
         """With which the runs are computed, here or elsewhere."""
         return self.engine.options.stands_for or self.engine.options
+
+    sequential: Sequential | None = None
 
     @property
     def to_run(self) -> list[Run]:
@@ -110,13 +121,17 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     """
     watch = watch or Watcher()
     started = time.perf_counter()
-    agenda = plan(experiment)
+    agenda = plan(experiment, watch)
     with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
+        logs = [EventLog(agenda.directory), *trackers(experiment.output, agenda.directory)]
+        watch = Everyone([*logs, watch])
         watch.planned(agenda)
         _write_description(agenda)
         agenda, interrupted = _tune(agenda, watch)
         interrupted = interrupted or _do_runs(agenda, watch)
+        if agenda.sequential is not None and not interrupted:
+            agenda, interrupted = _until_settled(agenda, agenda.sequential, watch)
         summary = _report(agenda.directory, watch, time.perf_counter() - started)
     if interrupted:
         asked = {run.run_id for run in agenda.runs}
@@ -126,26 +141,37 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     return summary
 
 
-def plan(experiment: Experiment) -> Agenda:
+def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
     """What an experiment would do; writes nothing.
 
     Raises:
         InputError: as :func:`compare`.
     """
+    if experiment.preset in SUITES:
+        raise InputError(
+            f"preset {experiment.preset} is several experiments, not one; run them by `headtohead --preset "
+            f"{experiment.preset}`"
+        )
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    check_trackers(experiment.output)
     check_launcher(experiment.launch)
     config = experiment.training.train_config()
     # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
     options = replace(engine_options(experiment), spread=experiment.tuning.any)
-    inputs = find_inputs(experiment)
+    if experiment.launch.launcher == "local":
+        check_model(experiment.model, options)
+    inputs = find_inputs(experiment, (watch or Watcher()).tokenised)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
     for variant in variants:
         if isinstance(variant.strategy, Strategy):
             variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
+    here = experiment.launch.launcher == "local"
+    memory = memory_needed(variants, inputs, config, options) if here else ""
     engine = Engine(inputs.pretrained, inputs.dataset, config, _planning_options(experiment, options))
-    seeds = choose_seeds(engine, variants, experiment.seeds)
+    wanted = experiment.seeds or (FEW_SEEDS if experiment.sequential.until_settled else None)
+    seeds = choose_seeds(engine, variants, wanted)
     tuning = _tuning(experiment, variants, engine)
     runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
     trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
@@ -153,10 +179,30 @@ def plan(experiment: Experiment) -> Agenda:
     directory = _directory(experiment, inputs)
     aside = _partial_runs(experiment, engine, variants, seeds)
     agenda = Agenda(
-        experiment, directory, inputs, engine, environment, runs, Estimate(0), aside, tuning, trials
+        experiment,
+        directory,
+        inputs,
+        engine,
+        environment,
+        runs,
+        Estimate(0),
+        aside,
+        tuning,
+        trials,
+        memory=memory,
     )
-    agenda = replace(agenda, elsewhere=_other_shards(agenda))
+    agenda = replace(agenda, elsewhere=_other_shards(agenda), sequential=_sequential(experiment, runs))
     return replace(agenda, estimate=_estimate(agenda))
+
+
+def _sequential(experiment: Experiment, runs: Sequence[Run]) -> Sequential | None:
+    """The looks that are planned, where seeds are added until pairs are settled; by default all of this command."""
+    settings = experiment.sequential
+    if not settings.until_settled:
+        return None
+    labels = dict.fromkeys(run.variant.label for run in runs)
+    seeds = len({run.seed for run in runs})
+    return Sequential.planned(seeds, settings.max_seeds, settings.pairs or list(combinations(labels, 2)))
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
@@ -213,16 +259,18 @@ def merge(
 
 def engine_options(experiment: Experiment) -> EngineOptions:
     """Where and how to compute, as the flags say."""
-    settings = experiment.engine
+    settings, device = experiment.engine, _device(experiment)
     allowed = REFERENCE if settings.reference else ALL if settings.cache else replace(ALL, cut=0)
     return EngineOptions(
-        device=_device(experiment),
+        device=device,
         precision=settings.precision,
+        half_prefix=settings.half_prefix and device == "cpu",
         allowed=allowed,
         cache_dir=settings.cache_dir,
         cache_budget=settings.cache_budget,
         compile=settings.compile,
         together=settings.together,
+        recompute=settings.recompute,
     )
 
 
@@ -238,7 +286,7 @@ def _planning_options(experiment: Experiment, options: EngineOptions) -> EngineO
     """The options of this process's engine: it plans on the CPU what a cluster does on its own devices."""
     if experiment.launch.launcher == "local":
         return options
-    precision = "fp32" if options.precision == "tf32" else options.precision
+    precision = options.precision if options.device == "cpu" else "fp32"
     return replace(options, stands_for=options, device="cpu", precision=precision)
 
 
@@ -441,6 +489,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in agenda.runs}),
         "run_ids": [run.run_id for run in agenda.runs],
         "runs": {run.run_id: {"label": run.variant.label, "seed": run.seed} for run in agenda.runs},
+        "sequential": agenda.sequential and agenda.sequential.values(),
         "tuning": agenda.tuning and agenda.tuning.facts([run.run_id for run in agenda.trials]),
         "model": {
             "name": pretrained.name,
@@ -524,6 +573,32 @@ def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
     agenda = _without_finished(agenda)
     _write_description(agenda)
     return agenda, False
+
+
+def _until_settled(agenda: Agenda, state: Sequential, watch: Watcher) -> tuple[Agenda, bool]:
+    """Look, and add seeds until all pairs are settled or no look is left. True where interrupted."""
+    while True:
+        summary = summarise(load_experiment(agenda.directory))
+        found = evidence_of(summary)
+        if found is None:
+            return agenda, False  # without predictions of two strategies there is nothing to look at
+        state = state.looked(*found)
+        agenda = replace(agenda, sequential=state)
+        _write_description(agenda)
+        if state.over or all(state.is_settled(*pair) for pair in state.wanted(found[1])):
+            return agenda, False
+        agenda = _without_finished(replace(agenda, runs=_with_more_seeds(agenda, state.looks[state.done])))
+        _write_description(agenda)
+        if _do_runs(agenda, watch):
+            return agenda, True
+
+
+def _with_more_seeds(agenda: Agenda, wanted: int) -> tuple[Run, ...]:
+    """The agenda's runs and those with the seeds that come next, until each variant has ``wanted``."""
+    seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
+    seeds += range(max(seeds) + 1, max(seeds) + 1 + wanted - len(seeds))
+    variants = {run.variant.label: run.variant for run in agenda.runs}
+    return tuple(_run(agenda.engine, variant, seed) for variant in variants.values() for seed in seeds)
 
 
 def _publish(place: Path, folder: Path) -> RunRecord:

@@ -21,6 +21,7 @@ from headtohead.core.classifier import (
     untrained_differences,
 )
 from headtohead.core.data import Dataset
+from headtohead.core.device import check_bf16
 from headtohead.core.engine.allocator import keep_freed_memory
 from headtohead.core.engine.baseline import WORDS, fit_baseline
 from headtohead.core.engine.embedding import CompactEmbedding, decay_per_step
@@ -40,6 +41,7 @@ from headtohead.core.engine.plan import (
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
 from headtohead.core.engine.products import MKL, find_products, onednn_works
+from headtohead.core.engine.recompute import RecomputedForward
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
 from headtohead.core.engine.trial import Trial, first_line
@@ -178,6 +180,7 @@ class Engine:
             budget=self.options.cache_budget,
             folder=self.options.cache_dir,
             products=self.products,
+            half=self.options.half_prefix,
         )
         self._inspected: dict[str, Inspection] = {}
         self._language_loss: float | None = None  # of the pretrained model
@@ -244,7 +247,7 @@ class Engine:
             count_parameters(model.parameters()),
             plan.cut,
             plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
-            in_words(plan, n_blocks, None, self.sequences, None, self.products),
+            self._words(plan, None, None),
             plan.restructured,
             facts.steps,
         )
@@ -374,7 +377,7 @@ class Engine:
         run.meter.start_training()
         with run.meter.measure("train"):
             optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
-            strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
+            strategy.before_training(model, self.config.epochs, self.updates_per_epoch)
             watch = Watch(model, strategy, run.verdict.facts) if run.verdict.facts else None
 
             def on_step(progress: Progress) -> None:
@@ -384,15 +387,28 @@ class Engine:
 
             total_steps = self.config.epochs * self.steps_per_epoch
             history = train(
-                model, strategy, run.forward, optimizer, events, total_steps, on_step, self.class_weights
+                model,
+                strategy,
+                run.forward,
+                optimizer,
+                events,
+                total_steps,
+                on_step,
+                self.class_weights,
+                self.config.accumulation_steps,
             )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
             if run.compact is not None:
-                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
+                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.updates)
                 run.forward = self.forward_of(model, strategy, run.plan, run.stored, self.sequences)
         return history
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Of the parameters: steps, unless gradients are accumulated."""
+        return -(-self.steps_per_epoch // self.config.accumulation_steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -426,9 +442,7 @@ class Engine:
             warnings.append("peak memory covers earlier runs of this process, too")
         before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
-        words = in_words(
-            run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows, self.products
-        )
+        words = self._words(run.plan, run.stored, compact_rows)
         return Outcome(
             history=history,
             train=train_result,
@@ -477,7 +491,16 @@ class Engine:
         """The saved and reloaded classifier on test, and what is to be said of its file."""
         reloaded, warnings = self._save_and_reload(run)
         result = evaluate(reloaded, "test", batches)
-        _check_reproduced(evaluate(run.forward, "test", batches[:1]), result)
+        if self.options.precision != "bf16":
+            _check_reproduced(evaluate(run.forward, "test", batches[:1]), result)
+            return result, warnings
+        # How bfloat16 rounds depends on how rows are batched; what is asked here is whether the weights are the same.
+        models = [each for each in (run.model, run.rebuilt) if each is not None]
+        ours, theirs = (
+            self.forward_of(each, run.strategy, run.plan, run.stored, self.sequences, trial=True)
+            for each in models
+        )
+        _check_reproduced(evaluate(ours, "test", batches[:1]), evaluate(theirs, "test", batches[:1]))
         return result, warnings
 
     def _save_and_reload(self, run: TrainingRun) -> tuple[Forward, list[str]]:
@@ -504,6 +527,13 @@ class Engine:
         plan = run.plan if same else reference("the reloaded classifier is put together in another way")
         forward = self.forward_of(run.rebuilt, run.strategy, plan, run.stored, self.sequences)
         return forward, _warnings(run.untrained)
+
+    def _words(self, plan: Plan, stored: Stored | None, rows_of_embedding: int | None) -> list[str]:
+        """What a plan and the options do, one sentence each."""
+        n_blocks = self.pretrained.config.n_layers
+        words = in_words(plan, n_blocks, stored, self.sequences, rows_of_embedding, self.products)
+        recomputes = self.options.recompute and plan.cut <= n_blocks
+        return [*words, "blocks computed again in the backward pass, to save memory"] if recomputes else words
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -546,6 +576,9 @@ class Engine:
             return Verdict(trial.plan)
         stored = self.hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
         with meter.measure("setup"):
+            if stored and self.options.half_prefix:  # the plan is what is compared, not its rounding
+                numbers = self.sequences.of_row["train"][trial.rows].unique()
+                stored = self.prefix.exact(trial.plan.cut, numbers, self.pretrained.build())
             why = trial.difference(stored)
         if why:
             return Verdict(reference(f"a plan with less work did not agree with it: {why}"))
@@ -585,7 +618,7 @@ class Engine:
         trial: bool = False,
     ) -> Forward:
         """The forward of a plan; on trial, in full precision and not compiled."""
-        device = self.options.device
+        device, half = self.options.device, plan.half and not trial
         forward: Forward
         if plan.restructured or plan.cut:
             forward = PlannedForward(
@@ -597,21 +630,30 @@ class Engine:
                 strategy.low_rank(model),
                 fixed=not overridden(strategy) & {"before_training", "after_step"},
                 compiled=self.options.compile and not trial,
+                recompute=self.options.recompute,
                 products=self.products if plan.onednn else MKL,
+                half=half,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
-        return AutocastForward(forward, device) if self.options.precision == "bf16" and not trial else forward
+        if self.options.recompute and not plan.restructured:
+            forward = RecomputedForward(forward, model)
+        rounded = self.options.precision == "bf16" and not (trial or half)
+        return AutocastForward(forward, device) if rounded else forward
 
 
 def _possible(options: EngineOptions, emb_dim: int) -> Plan:
     """What is allowed and can be done with this precision, device and size of model."""
     allowed, fp32 = options.allowed, options.precision == "fp32"
-    # Merging would add bfloat16 rounding to the weights themselves. Small products gain nothing by oneDNN, which
-    # makes a kernel for every shape that it meets.
+    half = (
+        options.precision == "bf16" and options.device == "cpu" and not (options.compile or options.reference)
+    )
+    # Where layers are called under autocast, merging would add bfloat16 rounding to the weights themselves. Small
+    # products gain nothing by oneDNN, which makes a kernel for every shape that it meets.
     plain = fp32 and not options.compile  # a compiler brings its own choice
     onednn = allowed.onednn and plain and options.device == "cpu" and emb_dim >= SMALL and onednn_works()
-    return replace(allowed, merged=allowed.merged and options.precision != "bf16", onednn=onednn)
+    merged = allowed.merged and (options.precision != "bf16" or half)
+    return replace(allowed, merged=merged, onednn=onednn, half=half)
 
 
 def _trains_plain_head(model: GPTModel, facts: Facts) -> bool:
@@ -641,6 +683,8 @@ def _set_matmul_precision(options: EngineOptions) -> None:
     on_cuda = options.device.startswith("cuda")
     if options.precision == "tf32" and not on_cuda:
         raise InputError(f"--precision tf32 needs a CUDA device, not {options.device}; use fp32 or bf16")
+    if options.precision == "bf16" and options.device == "cpu":
+        check_bf16()
     if on_cuda:
         torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
 

@@ -16,11 +16,13 @@ class EngineOptions:
     Attributes:
         device: "cpu", "cuda", "cuda:N" or "mps".
         precision: "fp32", "tf32" or "bf16"; only fp32 claims the book's numbers.
+        half_prefix: with "bf16" on a CPU, what is frozen is computed in bfloat16, too.
         allowed: what plans may do; ``REFERENCE`` switches everything off.
         cache_dir: where hidden states of frozen stages are kept for later processes; None for this one only.
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
+        recompute: blocks are computed again in the backward pass instead of kept (recompute.py).
         spread: runs of a small model go one per core, even where they share nothing, so no time is of a run alone.
         stands_for: the options of engines elsewhere, for which one with these options plans; None where it runs
             itself.
@@ -28,11 +30,13 @@ class EngineOptions:
 
     device: str = "cpu"
     precision: str = "fp32"
+    half_prefix: bool = False
     allowed: Plan = ALL
     cache_dir: Path | None = None
     cache_budget: int | None = None
     compile: bool = False
     together: bool = True
+    recompute: bool = False
     spread: bool = False
     stands_for: "EngineOptions | None" = None
 

@@ -38,6 +38,7 @@ class Plan:
         fused_optimizer: AdamW updates all parameters in one call.
         compact_embedding: embedding rows that do not occur in the data decay in closed form.
         onednn: matrix products by oneDNN where it is the faster library.
+        half: blocks multiply in bfloat16 on a CPU, copies of the weights made once per step.
         notes: why something is not done.
     """
 
@@ -49,6 +50,7 @@ class Plan:
     fused_optimizer: bool = False
     compact_embedding: bool = False
     onednn: bool = False
+    half: bool = False
     notes: tuple[str, ...] = ()
 
     def without_prefix(self, why: str) -> "Plan":
@@ -65,6 +67,7 @@ class Plan:
             merged=False,
             compact_embedding=False,
             onednn=False,
+            half=False,
             notes=(*self.notes, why),
         )
 
@@ -133,6 +136,7 @@ def derive(
         fused_optimizer=allowed.fused_optimizer,
         compact_embedding=allowed.compact_embedding and facts.plain and model.tok_emb.weight.requires_grad,
         onednn=allowed.onednn,
+        half=allowed.half,
         notes=(note,) if changes else (),
     )
     if why_not or not allowed.restructured:
@@ -216,7 +220,12 @@ def in_words(
     if plan.last_position and plan.cut <= n_blocks:
         how = ", without keys and values" if plan.associative else ""
         words.append(f"block {n_blocks - 1} at the position of the class only{how}")
-    if plan.merged:
+    if plan.half:
+        words.append(
+            "blocks in bfloat16: frozen weights converted once, trained ones once per step; weights and optimizer "
+            "in float32"
+        )
+    elif plan.merged:
         words.append(
             "inserted low-rank updates merged into one weight once per step, or kept as factors for few tokens"
         )

@@ -5,12 +5,13 @@ from a generator seeded for it. Times of such runs are shares of the group's and
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 
 from headtohead.core.engine.fit import Engine, OnProgress
 from headtohead.core.engine.group import Ended, fit_alone
 from headtohead.core.engine.heads import fit_heads
-from headtohead.core.engine.options import Job
+from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.engine.side_by_side import fit_side_by_side
 from headtohead.core.engine.stacked import can_be_stacked, fit_stacked
 from headtohead.core.engine.threads import SMALL
@@ -26,6 +27,13 @@ class Way(Enum):
     STACKED = auto()  # seeds of a variant as one batched problem
 
 
+# What exists for CUDA alone (stacked.py, tail.py) and was never run there; ``pytest -m gpu`` does. Runs say so.
+EXPERIMENTAL = {
+    Way.STACKED: "experimental: seeds trained as one stack, which was tested on the CPU alone; --one-at-a-time does "
+    "without"
+}
+
+
 def groups(engine: Engine, jobs: Sequence[Job]) -> list[list[Job]]:
     """Jobs that may run together, in the order of their first one."""
     kinds: dict[object, list[Job]] = {}
@@ -38,7 +46,10 @@ def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> I
     """Do the jobs of one group of :func:`groups`; each yields its outcome, or the error that ended it."""
     engine = engine.of(jobs[0].part)
     way = way_of(engine, jobs[0].variant) if len(jobs) > 1 else Way.ALONE
-    yield from _WAYS[way](engine, jobs, on_progress)
+    for job, outcome in _WAYS[way](engine, jobs, on_progress):
+        if way in EXPERIMENTAL and isinstance(outcome, Outcome):
+            outcome = replace(outcome, warnings=[*outcome.warnings, EXPERIMENTAL[way]])
+        yield job, outcome
 
 
 def way_of(engine: Engine, variant: Variant) -> Way:
@@ -52,14 +63,15 @@ def way_of(engine: Engine, variant: Variant) -> Way:
         seen = engine.inspect(variant)
     except Exception:  # noqa: BLE001 - its run will fail with the same error, alone, and be recorded so
         return Way.ALONE
-    if seen.only_head:
+    every_step = engine.config.accumulation_steps == 1  # updates the parameters
+    if seen.only_head and every_step:
         return Way.HEADS
     # One thread computes a product of a small model, so a run leaves the other cores idle.
     idle_cores = options.spread and engine.pretrained.config.emb_dim < SMALL
     if (seen.cut or (idle_cores and seen.restructured)) and options.device == "cpu" and not seen.steps:
         return Way.SIDE_BY_SIDE  # cores share nothing but memory, so batching gains nothing
-    on_cuda = options.device.startswith("cuda") and not options.compile
-    if seen.cut and seen.restructured and on_cuda and can_be_stacked(strategy):
+    on_cuda = options.device.startswith("cuda") and not (options.compile or options.recompute)
+    if seen.cut and seen.restructured and on_cuda and every_step and can_be_stacked(strategy):
         return Way.STACKED
     return Way.ALONE
 

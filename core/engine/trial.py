@@ -48,7 +48,7 @@ class Trial:
             return
         parts = [id(module) for module in model.modules()]
         self.optimizer = engine.optimizer_of(model, strategy, fused=engine.allowed.fused_optimizer)
-        strategy.before_training(model, engine.config.epochs, engine.steps_per_epoch)
+        strategy.before_training(model, engine.config.epochs, engine.updates_per_epoch)
         self.facts = look(model, strategy)
         if parts == [id(module) for module in model.modules()]:
             self.plan = engine.plan_of(model, strategy)
@@ -90,6 +90,17 @@ class Trial:
                     parameter.requires_grad_(True)
         return comparison.difference(disturb=True)
 
+    @property
+    def rows(self) -> Tensor:
+        """All rows of train that are compared."""
+        return torch.cat([*self._rows(), self._many()])
+
+    def _many(self) -> Tensor:
+        """Rows that are evaluated in one call."""
+        # The engine's blocks flatten messages to tokens; only the model's own modules see how many messages they get.
+        count = 2 * self.engine.config.batch_size if self.plan.restructured else MANY
+        return torch.arange(0 if self.plain else min(count, len(self.engine.dataset.train)))
+
     def _rows(self) -> list[Tensor]:
         """Batches of rows: short and long messages together, and where messages keep their lengths, short ones."""
         order = torch.argsort(self.engine.dataset.train.last_position, stable=True)
@@ -101,11 +112,8 @@ class Trial:
 
     def _comparison(self, stored: Stored | None, rows: Sequence[Tensor]) -> Comparison:
         engine, device = self.engine, self.engine.options.device
-        # The engine's blocks flatten messages to tokens; only the model's own modules see how many messages they get.
-        count = 2 * engine.config.batch_size if self.plan.restructured else MANY
-        many = torch.arange(0 if self.plain else min(count, len(engine.dataset.train)))
         own = ReferenceForward(self.model, engine.dataset, engine.config, device)
-        return Comparison(self.model, self.strategy, own, self._planned(stored), rows, many, device)
+        return Comparison(self.model, self.strategy, own, self._planned(stored), rows, self._many(), device)
 
     def _planned(self, stored: Stored | None) -> PlannedSide:
         engine, model = self.engine, self.model

@@ -53,8 +53,11 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         doubt,
         forgetting,
         messages,
+        precision,
+        published,
         quality,
         retried,
+        settling,
         sizes,
         splits,
         starting,
@@ -63,9 +66,11 @@ def _section_makers() -> tuple[SectionMaker, ...]:
 
     return (
         data.section,
+        published.section,
         starting.section,
         compared.section,
         doubt.section,
+        settling.section,
         splits.section,
         sizes.section,
         tuning.section,
@@ -73,5 +78,6 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         messages.section,
         costs.section,
         forgetting.section,
+        precision.section,
         retried.section,
     )

@@ -17,17 +17,21 @@ from headtohead.core.errors import InputError
 from headtohead.core.training import TrainConfig
 from headtohead.experiments import runner
 from headtohead.experiments.cluster_progress import ClusterProgress
+from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.launchers import remote
 from headtohead.experiments.launchers.parcel import pack_engine, pack_run, pack_weights, unpack_folder
 from headtohead.experiments.launchers.ray import Node, RayLauncher, _Flight, check_room, first_words, slots
 from headtohead.experiments.live import Live
 from headtohead.experiments.progress import Work
-from headtohead.experiments.record import load_record
+from headtohead.experiments.record import load_record, save_record
 from headtohead.experiments.runs import Run
+from headtohead.experiments.sections import all_sections
 from headtohead.experiments.spec import Experiment, LaunchSettings
+from headtohead.experiments.statistics import summarise
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
 from tests import small
+from tests.experiments.synthetic import FOUR, write_synthetic
 from tests.experiments.tiny import BIASES, use_tiny_demo, write_messages, write_plugin
 
 FACTS = {"model": "tiny", "dataset": "small", "train_config": {"epochs": 1}, "launcher": "ray"}
@@ -191,6 +195,24 @@ def test_the_terminal_shows_where_runs_are() -> None:
     assert "lora, seed 1: on node[red] 2" in shown and "0 of 2 runs" in shown
     assert "lora, seed 1 will begin again: A worker died" in shown
     assert not progress.running
+
+
+def test_the_report_says_what_began_again_and_what_a_precision_costs(tmp_path: Path) -> None:
+    folder = write_synthetic(tmp_path, FOUR[:1])
+    paths = sorted((folder / "runs").iterdir())
+    first = load_record(paths[0])
+    save_record(paths[0], dataclasses.replace(first, retries=2, environment={"node": "n1"}))
+    wrong = [1 - (first.test_predictions or [])[0], *(first.test_predictions or [])[1:]]
+    other = dataclasses.replace(
+        first, run_id="rounded", precision="bf16", test_predictions=wrong, test_accuracy=0.5
+    )
+    save_record(folder / "runs" / "rounded", other)
+    save_record(paths[0], dataclasses.replace(load_record(paths[0]), precision="fp32"))
+    sections = {each.key: each for each in all_sections(summarise(load_experiment(folder)))}
+    assert sections["retried"].tables[0].rows == ((f"{first.label}, seed {first.seed}", "n1", "2"),)
+    ((run, precision, same, _, accuracy, *_),) = sections["precision"].tables[0].rows
+    assert (run, precision, accuracy) == (f"{first.label}, seed {first.seed}", "bf16", "50.00")
+    assert same == f"{len(wrong) - 1} of {len(wrong)}"
 
 
 # --- shards ----------------------------------------------------------------------------------------------------
