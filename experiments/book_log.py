@@ -7,7 +7,7 @@ Source: "Build a Large Language Model (From Scratch)", chapter 6, train_classifi
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headtohead.experiments.record import RunRecord, load_history
 
@@ -41,6 +41,7 @@ def _accuracies(record: RunRecord, before: str) -> Iterator[str]:
 
 
 def _measurements(history: "pd.DataFrame") -> Iterator[str]:
+    row: Any  # pandas names its fields at run time
     for row in history.itertuples():
         if row.train_loss == row.train_loss:  # measured
             epoch = ceil(row.epoch)  # 0.39 epochs are done in the first

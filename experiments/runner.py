@@ -28,6 +28,7 @@ from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
 from headtohead.experiments.launchers import Launcher, check_launcher, make_launcher
 from headtohead.experiments.launchers.isolated import IsolatedLauncher
+from headtohead.experiments.memory import check_model, memory_needed
 from headtohead.experiments.merge import check_folders, merge_into
 from headtohead.experiments.record import (
     RECORD_FILE,
@@ -41,6 +42,7 @@ from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
 from headtohead.experiments.spec import (
     PRESET_RATES,
+    SUITES,
     TUNE_SEED,
     Experiment,
     check_name,
@@ -68,6 +70,7 @@ class Agenda:
         estimate: what the runs that are left will take, roughly, the trials included.
         tuning: what is tried first, where something is.
         trials: the runs of the tuning that are known so far.
+        memory: what the run that needs most will take, in words.
         elsewhere: ids of the runs that other shards do.
     """
 
@@ -81,6 +84,7 @@ class Agenda:
     aside: tuple[Run, ...] = ()
     tuning: Tuning | None = None
     trials: tuple[Run, ...] = ()
+    memory: str = ""
     elsewhere: frozenset[str] = frozenset()
 
     @property
@@ -112,7 +116,7 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     """
     watch = watch or Watcher()
     started = time.perf_counter()
-    agenda = plan(experiment)
+    agenda = plan(experiment, watch)
     with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
         logs = [EventLog(agenda.directory), *trackers(experiment.output, agenda.directory)]
@@ -130,25 +134,34 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     return summary
 
 
-def plan(experiment: Experiment) -> Agenda:
+def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
     """What an experiment would do; writes nothing.
 
     Raises:
         InputError: as :func:`compare`.
     """
+    if experiment.preset in SUITES:
+        raise InputError(
+            f"preset {experiment.preset} is several experiments, not one; run them by `headtohead --preset "
+            f"{experiment.preset}`"
+        )
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     check_trackers(experiment.output)
     check_launcher(experiment.launch)
     config = experiment.training.train_config()
     # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
     options = replace(engine_options(experiment), spread=experiment.tuning.any)
-    inputs = find_inputs(experiment)
+    if experiment.launch.launcher == "local":
+        check_model(experiment.model, options)
+    inputs = find_inputs(experiment, (watch or Watcher()).tokenised)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
     for variant in variants:
         if isinstance(variant.strategy, Strategy):
             variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
+    here = experiment.launch.launcher == "local"
+    memory = memory_needed(variants, inputs, config, options) if here else ""
     engine = Engine(inputs.pretrained, inputs.dataset, config, _planning_options(experiment, options))
     seeds = choose_seeds(engine, variants, experiment.seeds)
     tuning = _tuning(experiment, variants, engine)
@@ -158,7 +171,17 @@ def plan(experiment: Experiment) -> Agenda:
     directory = _directory(experiment, inputs)
     aside = _size_runs(experiment, engine, variants, seeds)
     agenda = Agenda(
-        experiment, directory, inputs, engine, environment, runs, Estimate(0), aside, tuning, trials
+        experiment,
+        directory,
+        inputs,
+        engine,
+        environment,
+        runs,
+        Estimate(0),
+        aside,
+        tuning,
+        trials,
+        memory=memory,
     )
     agenda = replace(agenda, elsewhere=_other_shards(agenda))
     return replace(agenda, estimate=_estimate(agenda))
@@ -228,6 +251,7 @@ def engine_options(experiment: Experiment) -> EngineOptions:
         cache_budget=settings.cache_budget,
         compile=settings.compile,
         together=settings.together,
+        recompute=settings.recompute,
     )
 
 

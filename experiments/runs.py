@@ -181,7 +181,7 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         peak_memory_bytes=outcome.peak_memory_bytes,
         memory_above_model_bytes=outcome.memory_above_model_bytes,
         selection_seconds=outcome.selection_seconds,
-        **{f"before_{name}_accuracy": value for name, value in outcome.before.items()},
+        **_before(outcome),
         grouped=outcome.grouped,
     )
 
@@ -189,6 +189,11 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
 def _probabilities(evaluation: Evaluation) -> np.ndarray:
     """The class probabilities (N, C) of evaluated messages."""
     return evaluation.logits.double().softmax(dim=-1).numpy()
+
+
+def _before(outcome: Outcome) -> dict[str, Any]:
+    """Accuracies of the splits before finetuning."""
+    return {f"before_{name}_accuracy": value for name, value in outcome.before.items()}
 
 
 def _test_facts(test: Evaluation | None) -> dict[str, Any]:

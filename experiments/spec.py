@@ -41,6 +41,7 @@ TUNE_SEED = 23  # none of those that are compared
 # A preset is a set of flags; one that is given on the command line overrides its one value.
 _CHAPTER = {"epochs": 5, "batch_size": 8, "readout": "last"}
 PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
+SUITES = ("bonus", "imdb")  # presets of several experiments each (experiments/bonus_rows.py)
 # Learning rates that a preset gives strategies; the book's are far too small for so small a model as the demo's.
 # Chosen on validation messages of both data sets while the demo model was made (core/demo/README.md).
 PRESET_RATES: dict[str, dict[str, float]] = {
@@ -53,6 +54,10 @@ _LARGEST_SEED = 2**63 - 1
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
 )  # no file names on Windows
+
+
+def _read_length(text: str, name: str) -> int | str:
+    return text if text == "context" else read_count(text, name)
 
 
 def _read_file(text: str, name: str) -> str:
@@ -147,12 +152,12 @@ class DataSettings:
     drop_duplicates: bool = flag(
         False, "--drop-duplicates", "keep every text once: in test, else in validation, else in training"
     )
-    max_length: int | None = flag(
+    max_length: int | Literal["context"] | None = flag(
         None,
         "--max-length",
-        "tokens kept of a message (book: the longest training message)",
+        "tokens kept of a message, or context for as many as the model reads (book: the longest training message)",
         "N",
-        read_count,
+        _read_length,
     )
     train_sizes: tuple[int, ...] = flag(
         (),
@@ -164,7 +169,7 @@ class DataSettings:
     download: bool = flag(True, "--offline", "do not try to download anything", off=True)
 
     def __post_init__(self) -> None:
-        if self.max_length is not None:
+        if self.max_length not in (None, "context"):
             check_count("--max-length", self.max_length)
         if self.balance and self.keep_all:
             raise InputError("--balance and --no-balance contradict each other; leave one out")
@@ -195,6 +200,13 @@ class TrainingSettings:
 
     epochs: int = flag(5, "--epochs", "passes over the training messages (book: 5)", "N", read_count)
     batch_size: int = flag(8, "--batch-size", "messages per step (book: 8)", "N", read_count)
+    accumulation_steps: int = flag(
+        1,
+        "--accumulation-steps",
+        "batches whose mean gradient makes one update: --batch-size 2 with 4 of them is a batch of 8 in less memory",
+        "N",
+        read_count,
+    )
     readout: ReadoutName = flag(
         "last",
         "--readout",
@@ -227,6 +239,7 @@ class TrainingSettings:
         if self.outputs not in (None, 1):
             raise InputError(f"--outputs {self.outputs}: use 1, or leave it out for one output per class")
         check_count("--batch-size", self.batch_size)
+        check_count("--accumulation-steps", self.accumulation_steps)
         if self.readout not in READOUTS:
             raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
 
@@ -241,6 +254,7 @@ class TrainingSettings:
             causal=self.causal,
             outputs=self.outputs,
             class_weights=self.class_weights,
+            accumulation_steps=self.accumulation_steps,
         )
 
 
@@ -281,6 +295,11 @@ class EngineSettings:
         "--compile",
         "compile what is left with torch.compile: seconds to minutes at the start, a few percent per step",
     )
+    recompute: bool = flag(
+        False,
+        "--checkpoint-activations",
+        "compute blocks again in the backward pass instead of keeping them: less memory, a third more time",
+    )
     together: bool = flag(
         True,
         "--one-at-a-time",
@@ -320,6 +339,10 @@ class EngineSettings:
                 raise InputError(f"--reference keeps nothing; leave out either it or {words}")
         if self.reference and self.compile:
             raise InputError("--reference computes the plain way; leave out either it or --compile")
+        if self.recompute and self.compile:
+            raise InputError(
+                "--compile keeps what its blocks need; leave out either it or --checkpoint-activations"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -516,8 +539,12 @@ class Experiment:
     preset: str | None = flag(
         None,
         "--preset",
-        f"protocol to start from: {', '.join(PRESETS)} (default: demo with the demo model, else book)",
+        f"protocol to start from: {', '.join(PRESETS)} (default: demo with the demo model, else book); or the book's "
+        f"bonus experiments, row by row: {', '.join(SUITES)}",
         "NAME",
+    )
+    rows: str | None = flag(
+        None, "--rows", "rows of the preset bonus or imdb, such as 1,3,16 (default: all)", "LIST"
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -541,6 +568,10 @@ class Experiment:
     }
 
     def __post_init__(self) -> None:
+        if self.rows is not None and self.preset not in SUITES:
+            raise InputError(
+                f"--rows {self.rows} needs a preset that has rows: --preset {' or '.join(SUITES)}"
+            )
         if self.launch.shard is not None and self.seeds is None:
             part, parts = self.launch.shard
             raise InputError(
@@ -599,8 +630,10 @@ class Experiment:
 
 def choose_preset(name: str) -> dict[str, Any]:
     """The values of a preset by name; InputError where there is none of that name."""
+    if name in SUITES:
+        return {}
     if name not in PRESETS:
-        raise InputError(f"--preset {name}: no such preset; {did_you_mean(name, PRESETS)}")
+        raise InputError(f"--preset {name}: no such preset; {did_you_mean(name, [*PRESETS, *SUITES])}")
     return PRESETS[name]
 
 

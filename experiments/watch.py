@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Watcher:
     """Hears everything and does nothing: the base of those that do, and what a call from Python uses."""
 
+    def tokenised(self, done: int, total: int) -> None:
+        """So many of the messages are tokens now."""
+
     def planned(self, agenda: "Agenda") -> None:
         """Everything before the first run is known."""
 

@@ -19,7 +19,6 @@ from headtohead.core.engine.fit import Engine
 from headtohead.core.engine.outside import Outside
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, Variant
-from headtohead.core.tokenizer import GPT2
 from headtohead.core.training import loss_of
 
 BATCH = 64  # messages of the second latency
@@ -117,8 +116,10 @@ class CostMeter:
                 engine.config.position,
                 seed=0,
             )
-            tokenizer = engine.pretrained.tokenizer or GPT2
-            classifier = Classifier(model.eval(), info, engine.options.device, tokenizer)
+            assert isinstance(variant.strategy, Strategy)
+            classifier = Classifier(
+                model.eval(), info, variant.strategy, engine.pretrained, engine.options.device
+            )
             self._latencies[key] = measure_latency(classifier, engine.dataset.test.texts)
         return self._latencies[key]
 

@@ -40,6 +40,7 @@ from headtohead.core.engine.plan import (
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
 from headtohead.core.engine.products import MKL, find_products, onednn_works
+from headtohead.core.engine.recompute import RecomputedForward
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
 from headtohead.core.engine.trial import Trial, first_line
@@ -231,7 +232,7 @@ class Engine:
             count_parameters(model.parameters()),
             plan.cut,
             plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
-            in_words(plan, n_blocks, None, self.sequences, None, self.products),
+            self._words(plan, None, None),
             plan.restructured,
             facts.steps,
         )
@@ -361,7 +362,7 @@ class Engine:
         run.meter.start_training()
         with run.meter.measure("train"):
             optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
-            strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
+            strategy.before_training(model, self.config.epochs, self.updates_per_epoch)
             watch = Watch(model, strategy, run.verdict.facts) if run.verdict.facts else None
 
             def on_step(progress: Progress) -> None:
@@ -371,15 +372,28 @@ class Engine:
 
             total_steps = self.config.epochs * self.steps_per_epoch
             history = train(
-                model, strategy, run.forward, optimizer, events, total_steps, on_step, self.class_weights
+                model,
+                strategy,
+                run.forward,
+                optimizer,
+                events,
+                total_steps,
+                on_step,
+                self.class_weights,
+                self.config.accumulation_steps,
             )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
             if run.compact is not None:
-                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
+                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.updates)
                 run.forward = self.forward_of(model, strategy, run.plan, run.stored, self.sequences)
         return history
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Of the parameters: steps, unless gradients are accumulated."""
+        return -(-self.steps_per_epoch // self.config.accumulation_steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -411,9 +425,7 @@ class Engine:
             warnings.append("peak memory covers earlier runs of this process, too")
         before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
-        words = in_words(
-            run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows, self.products
-        )
+        words = self._words(run.plan, run.stored, compact_rows)
         return Outcome(
             history=history,
             train=train_result,
@@ -488,6 +500,13 @@ class Engine:
         plan = run.plan if same else reference("the reloaded classifier is put together in another way")
         forward = self.forward_of(run.rebuilt, run.strategy, plan, run.stored, self.sequences)
         return forward, _warnings(run.untrained)
+
+    def _words(self, plan: Plan, stored: Stored | None, rows_of_embedding: int | None) -> list[str]:
+        """What a plan and the options do, one sentence each."""
+        n_blocks = self.pretrained.config.n_layers
+        words = in_words(plan, n_blocks, stored, self.sequences, rows_of_embedding, self.products)
+        recomputes = self.options.recompute and plan.cut <= n_blocks
+        return [*words, "blocks computed again in the backward pass, to save memory"] if recomputes else words
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -581,10 +600,13 @@ class Engine:
                 strategy.low_rank(model),
                 fixed=not overridden(strategy) & {"before_training", "after_step"},
                 compiled=self.options.compile and not trial,
+                recompute=self.options.recompute,
                 products=self.products if plan.onednn else MKL,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
+        if self.options.recompute and not plan.restructured:
+            forward = RecomputedForward(forward, model)
         return AutocastForward(forward, device) if self.options.precision == "bf16" and not trial else forward
 
 

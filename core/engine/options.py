@@ -21,6 +21,7 @@ class EngineOptions:
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
+        recompute: blocks are computed again in the backward pass instead of kept (recompute.py).
         spread: runs of a small model go one per core, even where they share nothing, so no time is of a run alone.
         stands_for: the options of engines elsewhere, for which one with these options plans; None where it runs
             itself.
@@ -33,6 +34,7 @@ class EngineOptions:
     cache_budget: int | None = None
     compile: bool = False
     together: bool = True
+    recompute: bool = False
     spread: bool = False
     stands_for: "EngineOptions | None" = None
 

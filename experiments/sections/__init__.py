@@ -53,6 +53,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
         doubt,
         forgetting,
         messages,
+        published,
         quality,
         retried,
         sizes,
@@ -62,6 +63,7 @@ def _section_makers() -> tuple[SectionMaker, ...]:
 
     return (
         data.section,
+        published.section,
         starting.section,
         compared.section,
         doubt.section,

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -105,13 +106,15 @@ def test_readouts_differ_and_sequences_hold_what_can_matter() -> None:
     data = small.dataset(48, 16)
     token_count = {
         (name, causal): len(distinct_sequences(data, replace(CONFIG, position=name, causal=causal)).token_ids)
-        for name in READOUTS
+        for name in get_args(ReadoutName)
         for causal in (True, False)
     }
     full = token_count["last", True]
     assert token_count["first", True] < token_count["last_real", True] < full
     assert all(count == full for (_, causal), count in token_count.items() if not causal)
-    keys = {distinct_sequences(data, replace(CONFIG, position=name)).sha256() for name in READOUTS}
+    keys = {
+        distinct_sequences(data, replace(CONFIG, position=name)).sha256() for name in get_args(ReadoutName)
+    }
     assert len(keys) == len(READOUTS)
 
 
