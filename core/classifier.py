@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from headtohead.core.config import CONFIGS, RANDOM_PREFIX, GPTConfig
 from headtohead.core.device import resolve_device
@@ -30,6 +30,7 @@ from headtohead.core.files import atomic_directory, file_errors, sha256_of
 from headtohead.core.json_files import build, read_object
 from headtohead.core.model import GPTModel
 from headtohead.core.readout import Readout
+from headtohead.core.single_output import make_head
 from headtohead.core.strategy import Method, Strategy, Variant, freeze, unfreeze
 from headtohead.core.strategy_files import load_file as load_plugin
 from headtohead.core.strategy_files import load_module
@@ -45,16 +46,18 @@ LARGEST_SEED = 2**63 - 2  # one more is drawn with
 TRAIN_AGAIN = "train that run again (--force)"
 
 
-def make_classifier(model: GPTModel, strategy: Strategy, n_classes: int, seed: int) -> None:
+def make_classifier(
+    model: GPTModel, strategy: Strategy, n_classes: int, seed: int, outputs: int | None = None
+) -> None:
     """Turn a pretrained ``model`` into a classifier whose parameters train as ``strategy`` says, in place.
 
     Everything is frozen, a new head ``Linear(emb_dim, n_classes)`` drawn after ``manual_seed(seed)``, the
-    strategy applied (it draws next), and the head unfrozen last.
+    strategy applied (it draws next), and the head unfrozen last. ``outputs``: 1 for a head with a single output.
     """
     strategy.check(model.config)
     freeze(model)
     torch.manual_seed(seed)
-    model.out_head = nn.Linear(model.config.emb_dim, n_classes)
+    model.out_head = make_head(model.config.emb_dim, n_classes, outputs)
     freeze(model.out_head)
     strategy.apply(model)
     if strategy.trains_head:
@@ -81,6 +84,7 @@ class ClassifierInfo:
     tensors_sha256: str = ""
     untrained_tensors: list[str] | None = None
     causal: bool = True  # whether a token attends to itself and those before it only
+    outputs: int | None = None  # of the head; None for one per class
     schema_version: int = SCHEMA_VERSION
     sha256: str = ""
 
@@ -98,6 +102,7 @@ def describe_classifier(
     max_length: int,
     readout: str,
     seed: int,
+    outputs: int | None = None,
 ) -> ClassifierInfo:
     """The description of a classifier that is about to be saved."""
     strategy, plugin = variant.strategy, variant.plugin
@@ -116,6 +121,7 @@ def describe_classifier(
         max_length=max_length,
         readout=readout,
         causal=pretrained.config.causal,
+        outputs=outputs,
         seed=seed,
     )
 
@@ -187,10 +193,12 @@ def size_on_disk(directory: Path) -> int:
     return sum((directory / name).stat().st_size for name in (TENSORS, DESCRIPTION))
 
 
-def rebuild(pretrained: Pretrained, strategy: Strategy, n_classes: int, seed: int) -> GPTModel:
+def rebuild(
+    pretrained: Pretrained, strategy: Strategy, n_classes: int, seed: int, outputs: int | None = None
+) -> GPTModel:
     """A fresh classifier in evaluation mode, as saving and loading need it."""
     model = pretrained.build()
-    make_classifier(model, strategy, n_classes, seed)
+    make_classifier(model, strategy, n_classes, seed, outputs)
     return model.eval()
 
 
@@ -223,13 +231,24 @@ class Classifier:
 
     model: GPTModel
     info: ClassifierInfo
+    strategy: Strategy
+    pretrained: Pretrained
     device: str = "cpu"
-    tokenizer: Tokenizer = GPT2
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What cuts texts into tokens."""
+        return self.pretrained.tokenizer or GPT2
+
+    @property
+    def readout(self) -> Readout:
+        """What the class is read from."""
+        return Readout(self.info.readout, self.info.causal)
 
     def logits(self, texts: Sequence[str]) -> Tensor:
         """Class logits (N, C) of texts, each padded or truncated to the length used in training."""
         token_ids, last_position = encode_texts(texts, self.info.max_length, self.tokenizer)
-        positions = Readout(self.info.readout).positions(last_position, self.info.max_length)
+        positions = self.readout.positions(last_position, self.info.max_length)
         numbers = torch.arange(len(texts)).split(32)
         with torch.inference_mode():
             parts = [
@@ -269,9 +288,9 @@ def load_classifier(
         strategy = _strategy(info, plugin, directory / DESCRIPTION)
         strategy.check(pretrained.config)
         # Any seed will do: whatever depends on it is among the saved tensors.
-        model = rebuild(pretrained, strategy, len(info.label_names), seed=info.seed + 1)
+        model = rebuild(pretrained, strategy, len(info.label_names), info.seed + 1, info.outputs)
         load_tensors(directory, model, info)
-    return Classifier(model.to(device), info, device, pretrained.tokenizer or GPT2)
+    return Classifier(model.to(device), info, strategy, pretrained, device)
 
 
 def read_info(directory: Path) -> ClassifierInfo:
@@ -316,6 +335,11 @@ def _check_info(info: ClassifierInfo, path: Path) -> None:
             f"{TRAIN_AGAIN}"
         )
     Readout(info.readout)
+    if info.outputs not in (None, 1) or (info.outputs == 1 and len(info.label_names) != 2):
+        raise InputError(
+            f"{path}: outputs is {shown(info.outputs)} for {len(info.label_names)} classes, but must be null, or 1 for "
+            f"two classes; {TRAIN_AGAIN}"
+        )
 
 
 def _base_model(info: ClassifierInfo, weights_dir: Path | None) -> Pretrained:

@@ -67,6 +67,11 @@ class GPT2Tokenizer:
 GPT2: Tokenizer = GPT2Tokenizer()
 
 
+def gpt2_files() -> tuple[Path, Path]:
+    """OpenAI's vocabulary (encoder.json) and merges (vocab.bpe), checked."""
+    return _checked_bpe_file("encoder.json"), _checked_bpe_file("vocab.bpe")
+
+
 @functools.cache
 def gpt2_encoding() -> tiktoken.Encoding:
     """The GPT-2 tokenizer; 50,257 tokens, the last of them ``<|endoftext|>``.

@@ -43,6 +43,8 @@ class TrainConfig:
     evaluate_batches: int = 5  # of train and of validation, per evaluation
     position: ReadoutName = "last"  # the readout's name
     causal: bool = True
+    outputs: int | None = None  # of the head: 1, or None for one per class
+    class_weights: bool = False  # the training loss weighs classes by how rare they are
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches"):
@@ -316,8 +318,12 @@ def train(
     events: Iterable[Event],
     total_steps: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    class_weights: Tensor | None = None,
 ) -> History:
     """Train in place by the events of :func:`protocol` and return what was measured.
+
+    Args:
+        class_weights: (C,) of the training loss; None where all classes count alike.
 
     Raises:
         TrainingError: the loss of a step is not finite; the message names the step.
@@ -336,7 +342,7 @@ def train(
             model.train()
             continue
         optimizer.zero_grad()
-        loss = training_loss(model, strategy, forward, event.rows)
+        loss = training_loss(model, strategy, forward, event.rows, class_weights)
         loss.backward()
         watch.add(event.moment.step, loss)
         optimizer.step()
@@ -348,13 +354,23 @@ def train(
     return history
 
 
-def training_loss(model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor) -> Tensor:
+def training_loss(
+    model: GPTModel, strategy: Strategy, forward: Forward, rows: Tensor, class_weights: Tensor | None = None
+) -> Tensor:
     """The loss of a batch of training rows (B,): cross-entropy and whatever the strategy adds."""
     logits = forward.logits("train", rows).float()
-    return loss_of(logits, forward.labels("train", rows), strategy.extra_loss(model))
+    return loss_of(logits, forward.labels("train", rows), strategy.extra_loss(model), class_weights)
 
 
-def loss_of(logits: Tensor, labels: Tensor, extra: Tensor | None) -> Tensor:
-    """Cross-entropy of class logits (B, C), and an extra term."""
-    loss = F.cross_entropy(logits, labels)
+def loss_of(
+    logits: Tensor, labels: Tensor, extra: Tensor | None, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of class logits (B, C), a weighted mean where classes have weights, and an extra term."""
+    loss = F.cross_entropy(logits, labels, class_weights)
     return loss if extra is None else loss + extra
+
+
+def balanced_weights(labels: Tensor, n_classes: int) -> Tensor:
+    """Weights (C,) under which every class counts alike in a sum over ``labels`` (N,); their mean over rows is 1."""
+    counts = torch.bincount(labels, minlength=n_classes)
+    return len(labels) / (n_classes * counts.clamp(min=1).float())

@@ -298,6 +298,13 @@ COLUMNS: tuple[Column, ...] = (
         "examples_per_second", "examples per second", written=plain, better="higher", about="while training",
         shown=MORE,
     ),
+    constant("flops_per_step", "", shown=FILE),
+    measured("latency_ms", shown=FILE),
+    measured("latency_batch_ms", shown=FILE),
+    measured("merged_latency_ms", shown=FILE),
+    measured("merged_latency_batch_ms", shown=FILE),
+    timed("train_joules", shown=FILE),
+    Column(key="isolated", of=lambda _, row: all(run.isolated for run in row.runs) if row.runs else None, shown=FILE),
     timed(
         "peak_memory_bytes", "peak memory", written=short_bytes, better="lower", deviation_shown=NOWHERE,
         about="highest memory of a run", rank=4,

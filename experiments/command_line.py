@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 # The word after ``headtohead`` -> the module whose main() answers it.
-COMMANDS = {"classify": "headtohead.core.classifier", "check": "headtohead.strategies.check.__main__"}
+COMMANDS = {
+    "classify": "headtohead.core.classifier",
+    "export": "headtohead.core.export.__main__",
+    "generate": "headtohead.core.generate",
+    "check": "headtohead.strategies.check.__main__",
+}
 PLAIN_WIDTH = 110
 EXAMPLES = """\
 examples:
@@ -43,12 +48,15 @@ examples:
   {program} --cache-dir cache                     tomorrow's run reuses today's frozen blocks
   {program} --model demo --data demo              a small comparison that needs nothing
   {program} --dry-run                             what would be run, and what it would take
+  {program} --compare results/a results/b         one report over two experiments
   {program} --launcher ray --address head:6379    on the nodes of a Ray cluster
   {program} --seeds 1,2,3 --shard 2/8             the second of eight parts, then --merge DIR DIR ...
   {program} --name sms_spam-124M --report-only    write that experiment's report again
 
 other commands:
   headtohead classify RUN_DIR TEXT ...                    ask a finetuned classifier
+  headtohead export RUN_DIR --to transformers             a folder that another library opens
+  headtohead generate "Every effort moves you"            what the pretrained model itself says
   headtohead check NAME|FILE                              does a strategy keep its word?
 
 exit codes: 0 all runs ok; 1 some run failed, the others are reported; 2 wrong flags or missing input;
@@ -102,6 +110,13 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     one.add_argument("--list", action="store_true", help="list the strategies")
     one.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
     one.add_argument(
+        "--compare",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="one report over several experiments: their folders, or zip files that were shared",
+    )
+    one.add_argument(
         "--merge",
         nargs="+",
         metavar="DIR",
@@ -109,6 +124,11 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     )
     one.add_argument(
         "--dry-run", action="store_true", help="say what would be run and what it would take; write nothing"
+    )
+    one.add_argument(
+        "--input-preview",
+        action="store_true",
+        help="show the columns found, classes, lengths and ten tokenised messages; train and write nothing",
     )
 
 
@@ -134,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def experiment_of(arguments: argparse.Namespace, words: Sequence[str]) -> Experiment:
     """The experiment that parsed flags ask for; ``words`` are recorded as the command."""
-    actions = {"list", "report_only", "dry_run", "merge"}
+    actions = {"list", "report_only", "dry_run", "input_preview", "compare", "merge"}
     given = {key: value for key, value in vars(arguments).items() if key not in actions}
     return Experiment.of(given, command=shlex.join([*program_name().split(), *words]))
 
@@ -154,6 +174,12 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         from headtohead.experiments.live import Live
 
     watch = Live(console)
+    if arguments.compare:
+        from headtohead.experiments.across import compare_folders
+
+        output = experiment.output
+        compare_folders(arguments.compare, output.results_dir, output.name, watch)
+        return EXIT_OK
     if arguments.report_only:
         output = experiment.output
         runner.report_again(output.results_dir, output.name, watch, experiment.report)
@@ -164,6 +190,9 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         return EXIT_OK
     if arguments.dry_run:
         watch.dry_run(experiment)
+        return EXIT_OK
+    if arguments.input_preview:
+        watch.preview(experiment)
         return EXIT_OK
     summary = runner.compare(experiment, watch)
     return EXIT_RUN_FAILED if summary.failed else EXIT_OK

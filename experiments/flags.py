@@ -93,6 +93,23 @@ def add_flags(group: "argparse._ArgumentGroup", section: type) -> None:
         group.add_argument(each.name, *([each.alias] if each.alias else []), **options)
 
 
+def given_in(section: object) -> dict[str, Any]:
+    """What :func:`read_section` needs to make an equal section, as values that JSON knows; defaults are left out."""
+    given: dict[str, Any] = {}
+    defaults = {each.name: each.default for each in fields(section)}  # type: ignore[arg-type]  # a dataclass
+    for name, each in flags_of(type(section)):
+        value = getattr(section, name)
+        if value != defaults[name]:
+            given[each.key] = (not value if each.off else value) if each.metavar is None else _plain(value)
+    return given
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def read_section(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Field values of a dataclass out of the texts and switches that were given, by key.
 

@@ -156,7 +156,8 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
     found = [load_record(path.parent) for path in sorted(directory.glob(f"runs/*/{RECORD_FILE}"))]
     found = [record for record in found if _same_inputs(record, description)]
     aside = [record for record in found if _is_aside(record, description)]
-    found = [record for record in found if record.role == "run" and record not in aside]
+    whole = [record for record in found if record.role == "run" and record.train_size is None]
+    found = [record for record in whole if record not in aside]
     if description.get("only"):
         found = [record for record in found if record.run_id in set(wanted)]
     found.sort(key=lambda record: _order(record, wanted))
@@ -171,6 +172,8 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
 def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:
     """Whether a record belongs to the latest command beside its comparison."""
     tuning: TuningFacts | None = description.get("tuning")
+    if record.role == "run" and record.train_size is not None:
+        return _protocol(vars(record)) == _protocol(description)
     if tuning is None or record.run_id in description["run_ids"]:
         return False
     if record.role == "trial":
@@ -178,6 +181,13 @@ def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:
     defaults = [(each["strategy"], each["hyperparameters"]) for each in tuning["variants"] if each["tried"]]
     untuned = (record.strategy, record.hyperparameters) in defaults
     return untuned and _protocol(vars(record)) == _protocol(description)
+
+
+def comparison_of(
+    directory: Path, description: dict[str, Any], records: Sequence[RunRecord]
+) -> LoadedExperiment:
+    """``records``, whatever folders they come from, as one experiment that ``description`` describes."""
+    return _comparison(directory, description, records, ())
 
 
 def _comparison(

@@ -52,13 +52,16 @@ def find_inputs(experiment: Experiment) -> Inputs:
             max_length=about.max_length,
             label_column=about.label_column,
             text_column=about.text_column,
-            balance=about.balance,
+            balance=about.balanced,
+            files=about.files,
+            stratified=about.stratified,
+            drop_duplicates=about.drop_duplicates,
             download=about.download,
             tokenizer=pretrained.tokenizer,
         )
 
     try:
-        dataset = _or_demo(messages, about.name, about.name, replaced, "data")
+        dataset = _or_demo(messages, about.name, about.name or about.files, replaced, "data")
     except Unavailable:
         raise
     except InputError as error:

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from headtohead.experiments import console as display
+from headtohead.experiments.about_data import class_words, duplicate_words, length_words
+from headtohead.experiments.book_log import log_of
 from headtohead.experiments.cluster_progress import ClusterProgress, cluster_progress
 from headtohead.experiments.progress import work_of
+from headtohead.experiments.record import run_directory
 from headtohead.experiments.spec import FEW_SEEDS, Experiment
+from headtohead.experiments.tables import visible
 from headtohead.experiments.watch import Watcher
 from headtohead.experiments.wording import plural
 
 if TYPE_CHECKING:
     from headtohead.core import training
+    from headtohead.core.data import Dataset
     from headtohead.experiments.record import RunRecord
     from headtohead.experiments.runner import Agenda
     from headtohead.experiments.runs import Run
@@ -30,6 +36,7 @@ class Live(Watcher):
         self.console = console
         self._bars = ExitStack()
         self._progress: display.RunProgress | ClusterProgress | None = None
+        self._directory: Path | None = None  # of the experiment, where histories are to be printed
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
@@ -39,9 +46,17 @@ class Live(Watcher):
         self._bars.close()
         self.console.print("Dry run: nothing was trained or written.")
 
+    def preview(self, experiment: Experiment) -> None:
+        """The messages as the model would get them."""
+        from headtohead.experiments.inputs import find_inputs
+        from headtohead.experiments.preview import print_preview
+
+        print_preview(self.console, find_inputs(experiment))
+
     def planned(self, agenda: "Agenda") -> None:
         """The panel with everything that is known before the first run."""
         inputs = agenda.inputs
+        self._directory = agenda.directory if agenda.experiment.output.log else None
         if inputs.demo_parts:
             display.print_demo(self.console, inputs.demo_parts, list(inputs.replaced.values()))
         display.print_plan(self.console, _facts(agenda), _rows(agenda))
@@ -82,6 +97,9 @@ class Live(Watcher):
     def finished(self, record: "RunRecord") -> None:
         assert self._progress is not None
         self._progress.end(record)
+        if self._directory is not None and record.ok:
+            text = log_of(run_directory(self._directory, record.run_id), record)
+            self.console.print(Text("\n".join(map(visible, text.splitlines()))), soft_wrap=True)
 
     def reported(self, summary: "Summary", paths: Mapping[str, Path], seconds: float | None) -> None:
         self._bars.close()
@@ -106,7 +124,8 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
     return {
         "model": f"{pretrained.name} ({pretrained.source})",
         "data": f"{dataset.name} ({dataset.source})",
-        "": f"{splits} to train / validate / test, {len(dataset.label_names)} classes",
+        "": f"{splits} to train / validate / test",
+        "messages": _messages(dataset),
         "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
         f"{dataset.max_length} tokens, classified at {config.readout.words}"
         + ("" if config.causal else ", without a causal mask"),
@@ -117,6 +136,15 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
+
+
+def _messages(dataset: "Dataset") -> str:
+    """Classes, duplicates and lengths."""
+    about = dataset.preparation
+    if about is None:
+        return f"{len(dataset.label_names)} classes"
+    lengths = length_words(about, dataset.max_length)
+    return "; ".join([*class_words(about, dataset.label_names), *duplicate_words(about), *lengths])
 
 
 def _trials(agenda: "Agenda") -> dict[str, str]:

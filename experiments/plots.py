@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
 from textwrap import wrap
@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from matplotlib.transforms import Bbox, blended_transform_factory
 from PIL import Image
 
+from headtohead.core.errors import InputError, shown
 from headtohead.experiments.figures import (
     Bars,
     Curve,
@@ -71,21 +72,53 @@ class Plot:
     heading: str
     caption: str
     png: bytes
+    figure: Figure | None = field(default=None, repr=False, compare=False)
+
+    def pdf(self) -> bytes | None:
+        """The same as a PDF, with lines instead of pixels; None where only the pixels are left."""
+        if self.figure is None:
+            return None
+        drawn = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(drawn, format="pdf", metadata={"CreationDate": None})
+        return drawn.getvalue()
 
 
 def draw_all(summary: Summary) -> list[Plot]:
     """Every plot that the experiment has data for, in the report's order."""
-    figures = figures_of(summary)
+    drawers = _drawers(summary)
     with matplotlib.rc_context(STYLE):
-        drawn = [
-            _against_parameters(summary, figures.scatter),
-            _forest(summary, figures.intervals),
-            _loss(summary, figures.loss),
-            _accuracy(summary, figures.accuracy),
-            _time(summary, figures.time),
-            _memory(summary, figures.memory),
-        ]
-    return [plot for plot in drawn if plot is not None]
+        return [plot for draw in drawers.values() if (plot := draw()) is not None]
+
+
+def draw(summary: Summary, which: str) -> Figure:
+    """One of the report's plots as a matplotlib figure; ``which`` is its file's name without ``.png``.
+
+    Raises:
+        InputError: there is no such plot, or the experiment has no data for it.
+    """
+    drawers = _drawers(summary)
+    if which not in drawers:
+        raise InputError(f"there is no plot {shown(which)}; use one of {', '.join(drawers)}")
+    with matplotlib.rc_context(STYLE):
+        plot = drawers[which]()
+    if plot is None:
+        raise InputError(f"this experiment has no data for the plot {which!r}; run it first")
+    assert plot.figure is not None
+    return plot.figure
+
+
+def _drawers(summary: Summary) -> dict[str, Callable[[], Plot | None]]:
+    """What draws each plot, by name, in the report's order."""
+    figures = figures_of(summary)
+    return {
+        "accuracy_vs_parameters": lambda: _against_parameters(summary, figures.scatter),
+        "test_accuracy": lambda: _forest(summary, figures.intervals),
+        "loss": lambda: _loss(summary, figures.loss),
+        "accuracy": lambda: _accuracy(summary, figures.accuracy),
+        "train_time": lambda: _time(summary, figures.time),
+        "peak_memory": lambda: _memory(summary, figures.memory),
+    }
 
 
 def _finish(figure: Figure, name: str, heading: str, caption: str) -> Plot:
@@ -94,7 +127,7 @@ def _finish(figure: Figure, name: str, heading: str, caption: str) -> Plot:
     # 256 colours are all that lines, marks and their soft edges need, at a third of the size.
     picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(small, "png")
-    return Plot(name, heading, caption, small.getvalue())
+    return Plot(name, heading, caption, small.getvalue(), figure)
 
 
 def _title(summary: Summary, text: str) -> str:

@@ -51,6 +51,7 @@ class RunRecord:
     weights_source: str | None = None  # one sentence: from where the weights came
     dataset: str | None = None
     dataset_sha256: str | None = None
+    preparation: dict[str, Any] | None = None  # how rows became splits: core.data.Preparation
     train_config: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None  # tokens of a message, padding included
     precision: str | None = None
@@ -70,6 +71,10 @@ class RunRecord:
     trainable_percent: float | None = None  # 0..100
     classifier_bytes: int | None = None
 
+    # Before the first step, on the first ten batches of each split.
+    before_train_accuracy: float | None = None
+    before_validation_accuracy: float | None = None
+    before_test_accuracy: float | None = None
     first_train_loss: float | None = None  # the first that was measured, on the protocol's few batches
     train_loss: float | None = None
     validation_loss: float | None = None
@@ -110,6 +115,13 @@ class RunRecord:
     examples_per_second: float | None = None
     peak_memory_bytes: int | None = None
     memory_above_model_bytes: int | None = None  # the peak less what the loaded model takes
+    flops_per_step: int | None = None  # of the first training step, computed the plain way
+    latency_ms: float | None = None  # of one message, from its text to its class
+    latency_batch_ms: float | None = None  # of 64 messages together
+    merged_latency_ms: float | None = None  # the same with what was inserted folded into the weights
+    merged_latency_batch_ms: float | None = None
+    train_joules: float | None = None  # by the machine's counters, which other processes move, too
+    isolated: bool = False  # done in a process of its own
     grouped: bool = False  # timed together with other seeds: never averaged with runs timed alone
 
     environment: dict[str, Any] = field(default_factory=dict)

@@ -91,11 +91,15 @@ def write_report(summary: Summary) -> dict[str, Path]:
         "report.md": render(summary, plots, sections, figures, "report.md"),
         "report.html": render(summary, plots, sections, figures, "report.html"),
     }
-    for plot in pictures:
-        write_bytes_atomic(directory / "plots" / plot.name, plot.png)
+    drawn = {plot.name: plot.png for plot in pictures}
+    if "pdf" in summary.experiment.asked.plots:
+        pdfs = {Path(plot.name).with_suffix(".pdf").name: plot.pdf() for plot in pictures}
+        drawn |= {name: content for name, content in pdfs.items() if content is not None}
+    for name, content in drawn.items():
+        write_bytes_atomic(directory / "plots" / name, content)
     for name, text in texts.items():
         write_text_atomic(directory / name, text)
-    return {name: directory / name for name in [*texts, *(f"plots/{plot.name}" for plot in pictures)]}
+    return {name: directory / name for name in [*texts, *(f"plots/{name}" for name in drawn)]}
 
 
 def render(

@@ -1,8 +1,9 @@
 """What a report is asked: settings of which no run depends, kept in experiment.json. Imports nothing heavy."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from headtohead.core.errors import InputError
 from headtohead.experiments.flags import (
     check_positive,
     check_share,
@@ -10,6 +11,13 @@ from headtohead.experiments.flags import (
     read_amount,
     read_share,
 )
+
+FORMATS = ("png", "pdf")
+
+
+def read_formats(text: str, name: str) -> tuple[str, ...]:
+    """``"png,pdf"`` -> ("png", "pdf")."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +27,7 @@ class ReportSettings:
     max_false_positive_rate: float | None = flag(
         None,
         "--max-false-positive-rate",
-        "how many messages of the other classes may be called a class, such as 0.01 or 1%: what is found within it",
+        "how many messages of the other classes may be called a class, such as 0.01: what is found within it",
         "SHARE",
         read_share,
     )
@@ -27,7 +35,13 @@ class ReportSettings:
         None, "--price-per-hour", "what an hour of this machine costs, in any currency", "AMOUNT", read_amount
     )
 
+    plots: tuple[str, ...] = flag(
+        ("png",), "--plots", "formats of the plots: png, or png,pdf", "LIST", read_formats
+    )
+
     def __post_init__(self) -> None:
+        if "png" not in self.plots or not set(self.plots) <= set(FORMATS):
+            raise InputError(f"--plots {','.join(self.plots)}: use png, which the report needs, or png,pdf")
         if self.max_false_positive_rate is not None:
             check_share("--max-false-positive-rate", self.max_false_positive_rate)
         if self.price_per_hour is not None:
@@ -35,4 +49,5 @@ class ReportSettings:
 
     def given(self) -> dict[str, Any]:
         """The settings that were given, by field."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        defaults = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}

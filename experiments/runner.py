@@ -25,7 +25,8 @@ from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_run
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
-from headtohead.experiments.launchers import check_launcher, make_launcher
+from headtohead.experiments.launchers import Launcher, check_launcher, make_launcher
+from headtohead.experiments.launchers.isolated import IsolatedLauncher
 from headtohead.experiments.merge import check_folders, merge_into
 from headtohead.experiments.record import (
     RECORD_FILE,
@@ -134,7 +135,8 @@ def plan(experiment: Experiment) -> Agenda:
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     check_launcher(experiment.launch)
     config = experiment.training.train_config()
-    options = _engine_options(experiment)
+    # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
+    options = replace(engine_options(experiment), spread=experiment.tuning.any)
     inputs = find_inputs(experiment)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
@@ -149,8 +151,9 @@ def plan(experiment: Experiment) -> Agenda:
     trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
     environment = describe_environment(engine.options.device)
     directory = _directory(experiment, inputs)
+    aside = _size_runs(experiment, engine, variants, seeds)
     agenda = Agenda(
-        experiment, directory, inputs, engine, environment, runs, Estimate(0), tuning=tuning, trials=trials
+        experiment, directory, inputs, engine, environment, runs, Estimate(0), aside, tuning, trials
     )
     agenda = replace(agenda, elsewhere=_other_shards(agenda))
     return replace(agenda, estimate=_estimate(agenda))
@@ -208,7 +211,8 @@ def merge(
 # --- before the first run --------------------------------------------------------------------------------------
 
 
-def _engine_options(experiment: Experiment) -> EngineOptions:
+def engine_options(experiment: Experiment) -> EngineOptions:
+    """Where and how to compute, as the flags say."""
     settings, device = experiment.engine, _device(experiment)
     allowed = REFERENCE if settings.reference else ALL if settings.cache else replace(ALL, cut=0)
     return EngineOptions(
@@ -244,6 +248,30 @@ def _run(engine: Engine, variant: Variant, seed: int, part: Part = WHOLE, trial_
     config, options = engine.of(part).config, engine.options.stands_for or engine.options
     identity = run_id(variant, seed, config, engine.dataset, engine.pretrained, options, part)
     return Run(variant, seed, identity, None, part, trial_of)
+
+
+def _size_runs(
+    experiment: Experiment, engine: Engine, variants: Sequence[Variant], seeds: Sequence[int]
+) -> tuple[Run, ...]:
+    """The runs on subsets of the training messages, the smallest first.
+
+    Raises:
+        InputError: a subset that is smaller than a batch, or larger than the training split.
+    """
+    batch, rows = engine.config.batch_size, len(engine.dataset.train)
+    for size in experiment.data.train_sizes:
+        if not batch <= size <= rows:
+            raise InputError(
+                f"--train-sizes {size}: must be at least one batch, {batch}, and at most the {rows} messages of the "
+                "training split"
+            )
+    return tuple(
+        _run(engine, variant, seed, Part(train_size=size))
+        for size in experiment.data.train_sizes
+        if size < rows
+        for variant in variants
+        for seed in seeds
+    )
 
 
 def _tuning(experiment: Experiment, variants: Sequence[Variant], engine: Engine) -> Tuning | None:
@@ -429,6 +457,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
             "max_length": dataset.max_length,
             "is_demo": dataset.is_demo,
             "test_texts_seen_in_train": dataset.test_texts_seen_in_train,
+            "preparation": asdict(dataset.preparation) if dataset.preparation else None,
         },
         "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
@@ -444,8 +473,7 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     """Do what is left to do; True if the user interrupted it."""
     scratch = agenda.directory / _of_shard(SCRATCH, agenda.experiment.launch.shard)
     shutil.rmtree(scratch, ignore_errors=True)  # the lock says that nobody else writes here
-    launch = agenda.experiment.launch
-    launcher = make_launcher(launch, agenda.engine, agenda.options, scratch, _shared_facts(agenda))
+    launcher = _launcher(agenda, scratch)
     to_do = launcher.groups(agenda.to_run)
     watch.launching(agenda, to_do)
     try:
@@ -456,6 +484,15 @@ def _do_runs(agenda: Agenda, watch: Watcher) -> bool:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return False
+
+
+def _launcher(agenda: Agenda, scratch: Path) -> Launcher:
+    """Where the runs are done."""
+    if agenda.experiment.engine.isolate:
+        facts = _shared_facts(agenda) | {"launcher": "isolated"}
+        return IsolatedLauncher(agenda.experiment, list(agenda.inputs.replaced), scratch, facts)
+    launch = agenda.experiment.launch
+    return make_launcher(launch, agenda.engine, agenda.options, scratch, _shared_facts(agenda))
 
 
 def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
@@ -472,8 +509,10 @@ def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
         trials += runs
         done += [load_record(run_directory(agenda.directory, run.run_id)) for run in runs]
     seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
-    runs = tuple(_run(engine, variant, seed) for variant in tuning.chosen(done) for seed in seeds)
-    aside = agenda.runs if agenda.experiment.tuning.untuned else ()
+    variants = tuning.chosen(done)
+    runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
+    untuned = agenda.runs if agenda.experiment.tuning.untuned else ()
+    aside = (*untuned, *_size_runs(agenda.experiment, engine, variants, seeds))
     known = {run.run_id for run in runs}
     agenda = replace(
         agenda,
@@ -504,6 +543,7 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
         "weights_source": pretrained.source,
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
+        "preparation": asdict(dataset.preparation) if dataset.preparation else None,
         "train_config": agenda.engine.config.as_dict(),
         "max_length": dataset.max_length,
         "precision": agenda.options.precision,
@@ -518,9 +558,12 @@ def _shared_facts(agenda: Agenda) -> dict[str, Any]:
 def _report(
     directory: Path, watch: Watcher, seconds: float | None, asked: ReportSettings | None = None
 ) -> Summary:
+    from headtohead.experiments.index import write_index
     from headtohead.experiments.report import write_report
 
     summary = summarise(load_experiment(directory, asked))
     if summary.experiment.records:
-        watch.reported(summary, write_report(summary), seconds)
+        paths = write_report(summary)
+        write_index(directory.parent)
+        watch.reported(summary, paths, seconds)
     return summary

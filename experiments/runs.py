@@ -5,17 +5,18 @@ import inspect
 import io
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headtohead.core.engine import WHOLE, Outcome, Part
+from headtohead.core.engine import WHOLE, Costs, Outcome, Part
 from headtohead.core.files import write_text_atomic
 from headtohead.core.strategy import Method, Strategy, Variant
 from headtohead.core.training import Evaluation, History
+from headtohead.experiments.book_log import LOG_FILE, log_of
 from headtohead.experiments.identity import code_hash
 from headtohead.experiments.metrics import prediction_metrics, probability_metrics, recorded
 from headtohead.experiments.record import (
@@ -69,17 +70,26 @@ def learning_rate(strategy: Method) -> float | None:
 
 
 def write_folder(
-    folder: Path, run: Run, outcome: Outcome | Exception, classifier: Path, facts: Mapping[str, Any]
+    folder: Path,
+    run: Run,
+    outcome: Outcome | Exception,
+    classifier: Path,
+    facts: Mapping[str, Any],
+    costs: Costs | None = None,
 ) -> RunRecord:
     """Make a run's folder; an error becomes a failed record with its traceback beside it.
 
     Args:
         classifier: where the classifier was saved; it is moved into the folder.
         facts: what the record says of the experiment: model, dataset, train_config, environment ...
+        costs: of the variant, where they were measured.
     """
     folder.mkdir(parents=True)
     if isinstance(outcome, Outcome):
-        record = _ok_record(run, outcome, facts)
+        record = _ok_record(run, outcome, {**facts, **_cost_facts(costs)})
+        record = replace(
+            record, warnings=[*record.warnings, *([costs.problem] if costs and costs.problem else [])]
+        )
         _write_history(folder, outcome.history)
         if outcome.classifier_bytes is not None:
             classifier.rename(folder / "classifier")
@@ -87,6 +97,8 @@ def write_folder(
         write_text_atomic(folder / TRACEBACK_FILE, "".join(traceback.format_exception(outcome)))
         record = RunRecord(**_run_facts(run, facts), status="failed", error=one_line(outcome))
     save_record(folder, record)
+    if record.ok:
+        write_text_atomic(folder / LOG_FILE, log_of(folder, record))
     return record
 
 
@@ -120,6 +132,20 @@ def _run_facts(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _cost_facts(costs: Costs | None) -> dict[str, Any]:
+    """What a record says of its variant's costs."""
+    if costs is None:
+        return {}
+    plain, merged = costs.latency, costs.merged
+    return {
+        "flops_per_step": costs.flops_per_step,
+        "latency_ms": plain and plain.one,
+        "latency_batch_ms": plain and plain.batch,
+        "merged_latency_ms": merged and merged.one,
+        "merged_latency_batch_ms": merged and merged.batch,
+    }
+
+
 def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecord:
     history = outcome.history
     trainable, total = outcome.trainable_params, outcome.total_params
@@ -140,6 +166,7 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         validation_accuracy=outcome.validation.accuracy,
         **_test_facts(outcome.test),
         validation_probabilities=recorded(_probabilities(outcome.validation)),
+        train_joules=outcome.train_joules,
         language_loss_before=outcome.language_loss_before,
         language_loss_after=outcome.language_loss_after,
         epochs=about["train_config"]["epochs"] if history.steps else None,
@@ -154,6 +181,7 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
         peak_memory_bytes=outcome.peak_memory_bytes,
         memory_above_model_bytes=outcome.memory_above_model_bytes,
         selection_seconds=outcome.selection_seconds,
+        **_before(outcome),
         grouped=outcome.grouped,
     )
 
@@ -161,6 +189,11 @@ def _ok_record(run: Run, outcome: Outcome, facts: Mapping[str, Any]) -> RunRecor
 def _probabilities(evaluation: Evaluation) -> np.ndarray:
     """The class probabilities (N, C) of evaluated messages."""
     return evaluation.logits.double().softmax(dim=-1).numpy()
+
+
+def _before(outcome: Outcome) -> dict[str, Any]:
+    """Accuracies of the splits before finetuning."""
+    return {f"before_{name}_accuracy": value for name, value in outcome.before.items()}
 
 
 def _test_facts(test: Evaluation | None) -> dict[str, Any]:

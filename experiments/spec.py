@@ -18,6 +18,7 @@ from headtohead.experiments.flags import (
     check_count,
     flag,
     flags_of,
+    given_in,
     read_count,
     read_number,
     read_path,
@@ -52,6 +53,10 @@ _LARGEST_SEED = 2**63 - 1
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
 )  # no file names on Windows
+
+
+def _read_file(text: str, name: str) -> str:
+    return str(read_path(text, name))
 
 
 # --- the sections ------------------------------------------------------------------------------------------
@@ -120,18 +125,27 @@ class DataSettings:
     name: str | None = flag(
         None,
         "--data",
-        "sms_spam, demo, or a file: SMSSpamCollection, UCI's zip, any CSV or TSV with a label and a text column "
-        "(default: sms_spam, else demo)",
+        "sms_spam, imdb, demo, hf:NAME[:CONFIG], a file with a label and a text column (CSV, TSV, JSON Lines, Parquet, "
+        "SMSSpamCollection, a zip) or a folder with one folder of .txt files per class (default: sms_spam, else demo)",
         "WHAT",
         lambda text, name: str(read_path(text, name)),
     )
     label_column: str | None = flag(None, "--label-column", "the label's column in --data FILE", "NAME")
     text_column: str | None = flag(None, "--text-column", "the text's column in --data FILE", "NAME")
+    train: str | None = flag(None, "--train", "the training messages, instead of --data", "FILE", _read_file)
+    validation: str | None = flag(
+        None, "--validation", "the validation messages (default: a tenth of --train)", "FILE", _read_file
+    )
+    test: str | None = flag(None, "--test", "the test messages", "FILE", _read_file)
     balance: bool = flag(
-        True,
-        "--no-balance",
-        "keep all rows instead of as many of every class as the rarest has",
-        off=True,
+        False,
+        "--balance",
+        "as many rows of every class as the rarest has (default: for sms_spam, and where that keeps half of all rows)",
+    )
+    keep_all: bool = flag(False, "--no-balance", "keep all rows, however many each class has")
+    stratified: bool = flag(False, "--stratified", "give every class the same share in every split")
+    drop_duplicates: bool = flag(
+        False, "--drop-duplicates", "keep every text once: in test, else in validation, else in training"
     )
     max_length: int | None = flag(
         None,
@@ -140,11 +154,39 @@ class DataSettings:
         "N",
         read_count,
     )
+    train_sizes: tuple[int, ...] = flag(
+        (),
+        "--train-sizes",
+        "also train on that many messages, class by class alike: 16,32,64,128,256,all (all is always run)",
+        "LIST",
+        lambda text, name: parse_sizes(text, name),
+    )
     download: bool = flag(True, "--offline", "do not try to download anything", off=True)
 
     def __post_init__(self) -> None:
         if self.max_length is not None:
             check_count("--max-length", self.max_length)
+        if self.balance and self.keep_all:
+            raise InputError("--balance and --no-balance contradict each other; leave one out")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        given = ", ".join(f"--{split}" for split in self.files or {})
+        if self.files and self.name is not None:
+            raise InputError(f"{given} are the messages; leave out either them or --data {self.name}")
+        if self.files and not {"train", "test"} <= set(self.files):
+            raise InputError(f"{given} alone does not do; give both --train FILE and --test FILE")
+
+    @property
+    def files(self) -> dict[str, str] | None:
+        """Split -> file, where the user names them; None otherwise."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: file for split, file in named.items() if file is not None} or None
+
+    @property
+    def balanced(self) -> bool | None:
+        """Whether classes are sampled down to the rarest; None where the data decide."""
+        return True if self.balance else False if self.keep_all else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +211,21 @@ class TrainingSettings:
         read_switch,
     )
 
+    outputs: int | None = flag(
+        None,
+        "--outputs",
+        "1: a single output and binary cross-entropy, for two classes (default: one output per class)",
+        "1",
+        read_count,
+    )
+    class_weights: bool = flag(
+        False, "--class-weights", "weigh every class in the training loss by how rare it is"
+    )
+
     def __post_init__(self) -> None:
         check_count("--epochs", self.epochs)
+        if self.outputs not in (None, 1):
+            raise InputError(f"--outputs {self.outputs}: use 1, or leave it out for one output per class")
         check_count("--batch-size", self.batch_size)
         if self.readout not in READOUTS:
             raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
@@ -180,7 +235,12 @@ class TrainingSettings:
         from headtohead.core.training import TrainConfig
 
         return TrainConfig(
-            epochs=self.epochs, batch_size=self.batch_size, position=self.readout, causal=self.causal
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            position=self.readout,
+            causal=self.causal,
+            outputs=self.outputs,
+            class_weights=self.class_weights,
         )
 
 
@@ -229,6 +289,12 @@ class EngineSettings:
         "--one-at-a-time",
         "never run several seeds at once; their times are then those of runs alone",
         off=True,
+    )
+
+    isolate: bool = flag(
+        False,
+        "--isolate",
+        "do each run in a process of its own: no time or memory depends on what ran before (nothing is shared)",
     )
 
     def __post_init__(self) -> None:
@@ -320,6 +386,12 @@ class OutputSettings:
         None, "--name", "the experiment's folder (default: DATA-MODEL)", "NAME", lambda text, name: text
     )
     force: bool = flag(False, "--force", "do finished runs again, too")
+    log: str | None = flag(
+        None,
+        "--log",
+        "book: print every run's history in the chapter's lines (they are in its log.txt, too)",
+        "book",
+    )
     only: bool = flag(
         False,
         "--only",
@@ -327,6 +399,8 @@ class OutputSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.log not in (None, "book"):
+            raise InputError(f"--log {self.log}: use book, or leave it out")
         if self.name is not None:
             check_name(self.name)
         check_folder("--results-dir", self.results_dir)
@@ -475,6 +549,8 @@ class Experiment:
             raise InputError(
                 "--shard divides runs that are known, and a tuning chooses them; tune first, then --shard with --set"
             )
+        if self.launch.launcher == "ray" and self.engine.isolate:
+            raise InputError("--isolate is for runs on this machine; leave out either it or --launcher ray")
         if self.launch.launcher == "ray" and not re.fullmatch("auto|cpu|cuda", self.engine.device):
             raise InputError(
                 f"--device {self.engine.device}: a cluster gives each run its own GPU; use cuda, cpu or auto"
@@ -501,6 +577,12 @@ class Experiment:
         own = read_section(cls, values)
         own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
         return cls(**own, **sections, command=command)
+
+    def given(self) -> dict[str, Any]:
+        """What :meth:`of` makes an equal experiment of, as values that JSON knows."""
+        parts = (self, *(getattr(self, name) for name in self.sections()))
+        found = {key: value for part in parts for key, value in given_in(part).items()}
+        return found | {"seeds": ",".join(map(str, self.seeds))} if self.seeds else found
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -536,6 +618,16 @@ def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
             raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
+
+
+def parse_sizes(text: str, name: str) -> tuple[int, ...]:
+    """``"64,16,all"`` -> ``(16, 64)``; ``all`` is what a comparison has anyway."""
+    sizes = [read_count(word.strip(), name) for word in text.split(",") if word.strip().lower() != "all"]
+    for size in sizes:
+        check_count(name, size)
+        if sizes.count(size) > 1:
+            raise InputError(f"{name} {text}: {size} is there twice; name every size once")
+    return tuple(sorted(sizes))
 
 
 def parse_shard(text: str) -> tuple[int, int]:

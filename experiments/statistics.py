@@ -21,6 +21,7 @@ from headtohead.experiments.record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 BASELINES = "baselines"  # the family of strategies that train no GPT
@@ -200,6 +201,25 @@ class Summary:
         from headtohead.experiments.columns import summary_frame
 
         return summary_frame(self)
+
+    def plot(self, which: str = "accuracy_vs_parameters") -> "Figure":
+        """One of the report's plots as a matplotlib figure.
+
+        Args:
+            which: accuracy_vs_parameters, test_accuracy, loss, accuracy, train_time or peak_memory.
+
+        Raises:
+            InputError: there is no such plot, or no data for it.
+        """
+        from headtohead.experiments.plots import draw
+
+        return draw(self, which)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the answer and the comparison table."""
+        from headtohead.experiments.notebook import summary_html
+
+        return summary_html(self)
 
     @cached_property
     def others(self) -> "tuple[Summary, ...]":

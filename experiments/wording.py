@@ -269,6 +269,8 @@ def demo_banner(summary: Summary) -> str:
 def protocol_title(summary: Summary) -> str:
     """What tells a protocol from the others of its folder: "1 epoch, batches of 8, 60 tokens, last_real"."""
     about = summary.experiment.description
+    if "compared" in about:
+        return f"other test messages ({', '.join(about['compared']['names'])})"
     config = about["train_config"]
     epochs = config.get("epochs")
     parts = [
@@ -277,6 +279,8 @@ def protocol_title(summary: Summary) -> str:
         f"{about['dataset'].get('max_length')} tokens",
         str(config.get("position", "")),
         "no causal mask" if config.get("causal") is False else "",
+        "one output" if config.get("outputs") == 1 else "",
+        "class weights" if config.get("class_weights") else "",
         about.get("precision") or "",
     ]
     return ", ".join(part for part in parts if part)
@@ -285,6 +289,8 @@ def protocol_title(summary: Summary) -> str:
 def protocol(summary: Summary) -> list[str]:
     """What was compared and how, one sentence a line."""
     about = summary.experiment.description
+    if about.get("compared", {}).get("differ"):
+        return _across(summary)
     config, seeds = about["train_config"], about["seeds"]
     length = (
         f"{config['epochs']} {plural('epoch', config['epochs'])}"
@@ -299,13 +305,27 @@ def protocol(summary: Summary) -> list[str]:
         "the same protocol: only what is trained differs.",
         *_data_sentences(about["dataset"]),
         _model_sentence(about["model"]),
-        f"Training: {length}{batch}, AdamW, cross-entropy"
+        f"Training: {length}{batch}, AdamW, {_loss(config)}"
         + (f" on the logits of {read}{mask}." if read else ".")
         + " Learning rates: " + learning_rates(summary) + ".",
         f"{plural('Seed', len(seeds))}: {', '.join(str(seed) for seed in seeds)}.",
         "Train, validation and test accuracy are taken on the full splits after the last epoch; no strategy was chosen "
         "or stopped by its test accuracy.",
     ]  # fmt: skip
+
+
+def _loss(config: dict[str, Any]) -> str:
+    loss = "binary cross-entropy of one output" if config.get("outputs") == 1 else "cross-entropy"
+    return loss + (", classes weighed by how rare they are," if config.get("class_weights") else "")
+
+
+def _across(summary: Summary) -> list[str]:
+    """The same of several experiments that differ in more than what is trained."""
+    about = summary.experiment.description["compared"]
+    return [
+        f"{len(summary.rows)} rows of {listed(about['names'])}, tested on the same {summary.test_size:,} messages.",
+        f"They differ in {listed(about['differ'])}: only rows of the same experiment differ in what is trained alone.",
+    ]
 
 
 def _data_sentences(dataset: dict[str, Any]) -> list[str]:

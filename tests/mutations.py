@@ -13,6 +13,10 @@ NASTY: list[Any] = [
 def mutated(content: bytes, random: Random) -> bytes:
     """The content with one thing wrong somewhere."""
     if content.startswith(b"{") and random.random() < 0.5:
+        if b"}\n{" in content:  # JSON Lines
+            lines = content.splitlines()
+            at = random.randrange(len(lines))
+            return b"\n".join([*lines[:at], _mutated_json(lines[at], random), *lines[at + 1 :], b""])
         return _mutated_json(content, random)
     at = random.randrange(len(content))
     end = min(len(content), at + random.choice((1, 2, 10, 100)))

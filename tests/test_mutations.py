@@ -4,7 +4,10 @@ What carries a checksum (checkpoints, classifiers, zips) must load to the same c
 know that a letter was changed, so for them it is enough that nothing else than an InputError comes out.
 """
 
+import io
+import json
 import shutil
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from headtohead.core import sources
@@ -71,6 +75,31 @@ def load_tables(folder: Path) -> None:
         load_dataset(str(folder / name), context_length=64, max_length=16)
 
 
+def write_forms(folder: Path) -> None:
+    rows = [line.split("\t") for line in ROWS.splitlines()]
+    lines = [json.dumps({"label": label, "text": text}) for label, text in rows]
+    (folder / "a.jsonl").write_text("\n".join(lines) + "\n")
+    table = "label;text\n" + "".join(f'{label};"{text}"\n' for label, text in rows)
+    (folder / "a.csv").write_bytes(table.encode("utf-8-sig"))
+    (folder / "excel.csv").write_bytes(table.replace(";", "\t").encode("utf-16"))
+    with tarfile.open(folder / "a.tar.gz", "w:gz") as archive:
+        for number, (label, text) in enumerate(rows):
+            member = tarfile.TarInfo(f"set/{label}/{number}.txt")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
+def write_parquet(folder: Path) -> None:
+    pytest.importorskip("pyarrow")
+    rows = [line.split("\t") for line in ROWS.splitlines()]
+    pd.DataFrame(rows, columns=["label", "text"]).to_parquet(folder / "a.parquet")
+
+
+def load_each(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        load_dataset(str(path), context_length=64, max_length=16)
+
+
 def write_zips(folder: Path) -> None:
     for name, kind in (
         ("a.zip", zipfile.ZIP_DEFLATED),
@@ -108,6 +137,10 @@ def load_records(folder: Path) -> None:
 TABLES = Subject(write_tables, ("SMSSpamCollection", "a.tsv", "a.csv"), load_tables, checksummed=False)
 ZIPS = Subject(write_zips, ("a.zip", "b.zip", "c.zip"), load_zips)
 SUBJECTS = {
+    "forms": Subject(
+        write_forms, ("a.jsonl", "a.csv", "excel.csv", "a.tar.gz"), load_each, checksummed=False
+    ),
+    "parquet": Subject(write_parquet, ("a.parquet",), load_each, checksummed=False),
     "hparams": Subject(write_weights, ("hparams.json",), load_weights),
     "checkpoint": Subject(
         write_weights, ("model.ckpt.index", "model.ckpt.data-00000-of-00001"), load_weights

@@ -1,5 +1,6 @@
 """How a strategy's numbers are computed: the run itself, and ways to do less work for the same numbers."""
 
+from headtohead.core.engine.cost import CostMeter, Costs
 from headtohead.core.engine.fit import Engine
 from headtohead.core.engine.options import WHOLE, EngineOptions, Job, Outcome, Part
 from headtohead.core.engine.plan import ALL, REFERENCE
@@ -13,6 +14,8 @@ __all__ = [
     "ENGINE_VERSION",
     "REFERENCE",
     "WHOLE",
+    "CostMeter",
+    "Costs",
     "Engine",
     "EngineOptions",
     "Job",

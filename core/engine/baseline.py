@@ -61,6 +61,7 @@ def fit_baseline(
         train_seconds=meter.seconds["train"] - (prediction.selection_seconds or 0.0),
         selection_seconds=prediction.selection_seconds,
         eval_seconds=meter.seconds["eval"],
+        train_joules=None if prediction.selection_seconds else meter.joules.get("train"),
         peak_memory_bytes=meter.peak_memory_bytes(),
     )
 

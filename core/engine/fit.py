@@ -56,6 +56,7 @@ from headtohead.core.strategy import (
     count_parameters,
     trainable_parameters,
 )
+from headtohead.core.tokenizer import GPT2
 from headtohead.core.training import (
     SPLITS,
     Evaluation,
@@ -66,6 +67,8 @@ from headtohead.core.training import (
     Progress,
     SplitName,
     TrainConfig,
+    balanced_weights,
+    batches_of,
     evaluate,
     protocol,
     row_loaders,
@@ -74,6 +77,7 @@ from headtohead.core.training import (
 from headtohead.core.weights import Pretrained
 
 OnProgress = Callable[[Progress], None]
+FIRST_BATCHES = 10  # of each split, for the accuracy before training, as in the chapter
 SAME_LOGITS = 1e-4  # a reloaded classifier may differ from the trained one by rounding, not more
 
 
@@ -94,6 +98,7 @@ class TrainingRun:
     applied: Facts  # of the model as the strategy was applied, which a reloaded one must share
     verdict: Verdict  # on the plan
     rebuilt: GPTModel | None = None  # for reloading; runs that train the head alone share one
+    before: dict[SplitName, float] = field(default_factory=dict)  # accuracy before the first step
     untrained: list[str] = field(default_factory=list)  # tensors that are saved although they are not trained
 
 
@@ -147,6 +152,17 @@ class Engine:
             keep_freed_memory()
             torch.set_num_threads(threads_per_product(pretrained.config.emb_dim))
         self.n_classes = len(dataset.label_names)
+        if config.outputs == 1 and self.n_classes != 2:
+            raise InputError(
+                f"--outputs 1 tells two classes apart, but {dataset.name} has {self.n_classes}; "
+                "leave it out for one output per class"
+            )
+        train_labels = dataset.train.labels
+        self.class_weights = (
+            balanced_weights(train_labels, self.n_classes).to(self.options.device)
+            if config.class_weights
+            else None
+        )
         self.allowed = _possible(self.options, pretrained.config.emb_dim)
         self.products = find_products(pretrained.config.emb_dim) if self.allowed.onednn else MKL
         self.sequences = distinct_sequences(dataset, config)
@@ -210,7 +226,7 @@ class Engine:
             cut = n_blocks + 2 if strategy.reads == "features" else 0
             return Inspection(None, None, cut, False, WORDS)
         with self.drawing:
-            model = rebuild(self.pretrained, strategy, self.n_classes, seed=0)
+            model = rebuild(self.pretrained, strategy, self.n_classes, 0, self.config.outputs)
         plan, facts = self.plan_of(model, strategy), look(model, strategy)
         return Inspection(
             count_parameters(trainable_parameters(model)),
@@ -300,15 +316,41 @@ class Engine:
             compact = CompactEmbedding(model, self.sequences) if plan.compact_embedding else None
             sequences = compact.sequences if compact else self.sequences
             forward = self.forward_of(model, strategy, plan, stored, sequences)
+        with meter.measure("eval"):
+            model.eval()
+            before = self.starting_accuracy(forward, job.seed)
+            forward.parameters_changed()
         return TrainingRun(
-            job, strategy, model, plan, stored, meter, forward, compact, *counts, applied, verdict
+            job,
+            strategy,
+            model,
+            plan,
+            stored,
+            meter,
+            forward,
+            compact,
+            *counts,
+            applied,
+            verdict,
+            before=before,
         )
+
+    def starting_accuracy(self, forward: Forward, seed: int) -> dict[SplitName, float]:
+        """The accuracy of each split before the first step, on as many batches as the chapter takes.
+
+        The batches are those of the chapter, drawn after ``manual_seed(seed)``; the generator is left as it was.
+        """
+        with self.drawing, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            loaders = self.loaders(seed)
+            batches = {name: batches_of(loader, FIRST_BATCHES) for name, loader in loaders.items()}
+        return {name: evaluate(forward, name, rows).accuracy for name, rows in batches.items()}
 
     def _classifier(self, job: Job) -> GPTModel:
         """The model of a run as its seed and its strategy make it, before its training."""
         assert isinstance(job.variant.strategy, Strategy)
         model = self.pretrained.build()
-        make_classifier(model, job.variant.strategy, self.n_classes, job.seed)
+        make_classifier(model, job.variant.strategy, self.n_classes, job.seed, self.config.outputs)
         return model.to(self.options.device)
 
     def train(self, run: TrainingRun, events: Iterable[Event], on_progress: OnProgress) -> History:
@@ -330,7 +372,9 @@ class Engine:
                 on_progress(progress)
 
             total_steps = self.config.epochs * self.steps_per_epoch
-            history = train(model, strategy, run.forward, optimizer, events, total_steps, on_step)
+            history = train(
+                model, strategy, run.forward, optimizer, events, total_steps, on_step, self.class_weights
+            )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
@@ -387,21 +431,27 @@ class Engine:
             eval_seconds=meter.seconds["eval"],
             peak_memory_bytes=peak,
             memory_above_model_bytes=above_model,
+            before={str(name): accuracy for name, accuracy in run.before.items()},
             warnings=warnings,
+            train_joules=meter.joules.get("train"),
             language_loss_before=before,
             language_loss_after=after,
         )
 
     def _forgetting(self, run: TrainingRun) -> tuple[float | None, float | None]:
-        """The language model's loss before and after; the same where nothing but the head has changed."""
-        if self.dataset.max_length < 2:
+        """The language model's loss before and after; the same where nothing but the head has changed.
+
+        Unknown where the protocol is not that of a language model: attention that is not causal sees the next token.
+        """
+        if self.dataset.max_length < 2 or not self.config.causal or not self.part.test:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
             before = self._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
-            token_ids, pretrained = plain_tokens(self.dataset.max_length), self.pretrained.build()
+            tokenizer = self.pretrained.tokenizer or GPT2
+            token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
                 before = self._language_loss = language_loss(pretrained, head, token_ids)
@@ -434,10 +484,13 @@ class Engine:
             self.dataset.max_length,
             self.config.position,
             job.seed,
+            self.config.outputs,
         )
         if run.rebuilt is None:
             with self.drawing:
-                run.rebuilt = rebuild(self.pretrained, run.strategy, self.n_classes, job.seed + 1)
+                run.rebuilt = rebuild(
+                    self.pretrained, run.strategy, self.n_classes, job.seed + 1, self.config.outputs
+                )
             run.untrained = untrained_differences(run.model, run.rebuilt)
         info = save_classifier(job.directory, run.model, run.untrained, info)
         load_tensors(job.directory, run.rebuilt, info)

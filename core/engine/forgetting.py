@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headtohead.core.model import GPTModel
-from headtohead.core.tokenizer import gpt2_encoding
+from headtohead.core.tokenizer import GPT2, Tokenizer
 
 TOKENS = 128  # at most, of the text; as many as a small model's context holds
 TEXT = """\
@@ -22,9 +22,9 @@ before. When the bridge was opened again in the autumn, most of them kept to the
 """
 
 
-def plain_tokens(length: int) -> Tensor:
+def plain_tokens(length: int, tokenizer: Tokenizer = GPT2) -> Tensor:
     """The beginning of the text as token ids (W, T): W windows of at most ``length`` tokens, TOKENS in all."""
-    tokens = gpt2_encoding().encode_ordinary(" ".join(TEXT.split()))[:TOKENS]
+    tokens = tokenizer.encode(" ".join(TEXT.split()))[:TOKENS]
     width = min(length, TOKENS)
     return torch.tensor(tokens[: len(tokens) // width * width]).view(-1, width)
 

@@ -4,6 +4,7 @@ Shapes: S runs, B rows.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,13 @@ from headtohead.core.training import (
     protocol,
 )
 
+# What is said of an outcome whose run shared the process and its time with others.
+UNKNOWN_IN_GROUPS: dict[str, Any] = {
+    "grouped": True,
+    "peak_memory_bytes": None,
+    "memory_above_model_bytes": None,
+    "train_joules": None,
+}
 Ended = tuple[Job, Outcome | Exception]
 
 
@@ -68,6 +76,14 @@ def follow(
         history.steps, history.examples_seen = len(steps), steps[-1].moment.examples_seen
         history.final_batches = next(event.batches for event in run_events if isinstance(event, Finish))
     return histories
+
+
+def row_shares(labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    """(S, B) the share of each row in its batch's mean loss: equal ones, or by the weights (C,) of the classes."""
+    if class_weights is None:
+        return torch.full(labels.shape, 1 / labels.shape[1], device=labels.device)
+    weights = class_weights[labels]
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def check_losses(losses: Sequence[Tensor], number: int) -> None:

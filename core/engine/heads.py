@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun
-from headtohead.core.engine.group import Ended, check_losses, events_of, fit_alone, follow
+from headtohead.core.engine.group import (
+    UNKNOWN_IN_GROUPS,
+    Ended,
+    check_losses,
+    events_of,
+    fit_alone,
+    follow,
+    row_shares,
+)
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.strategy import Strategy
 from headtohead.core.training import Event, History, Progress, SplitName, measure
@@ -33,10 +41,13 @@ def fit_heads(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> I
         events = [events_of(engine, job.seed) for job in jobs]
     with run.meter.measure("train"):
         solver = _Heads(engine, jobs, run, heads)
+        before = [
+            engine.starting_accuracy(solver.forward(number), job.seed) for number, job in enumerate(jobs)
+        ]
         solver.train(events, on_progress)
     share = run.meter.seconds["train"] / len(jobs)
     for number, job in enumerate(jobs):
-        run.job = job
+        run.job, run.before = job, before[number]
         try:
             yield job, _head_outcome(engine, run, solver, number, share)
         except Exception as error:  # noqa: BLE001 - one run's error must not take the others along
@@ -89,10 +100,10 @@ class _Heads:
         labels = self.engine.labels["train"][rows.to(device)]
         logits = x @ self.weights.transpose(1, 2) + self.biases[:, None]  # (S, B, C)
         log_probabilities = logits.log_softmax(dim=-1)
-        self.losses.append(
-            F.nll_loss(log_probabilities.transpose(1, 2), labels, reduction="none").mean(dim=1)
-        )
-        d_logits = (log_probabilities.exp() - F.one_hot(labels, logits.shape[-1])) / labels.shape[1]
+        shares = row_shares(labels, self.engine.class_weights)  # (S, B)
+        losses = F.nll_loss(log_probabilities.transpose(1, 2), labels, reduction="none")
+        self.losses.append((losses * shares).sum(dim=1))
+        d_logits = (log_probabilities.exp() - F.one_hot(labels, logits.shape[-1])) * shares[..., None]
         self._adamw(self.weights, d_logits.transpose(1, 2) @ x, *self.moments[:2])
         self._adamw(self.biases, d_logits.sum(dim=1), *self.moments[2:])
 
@@ -146,4 +157,4 @@ def _head_outcome(engine: Engine, run: TrainingRun, heads: _Heads, number: int, 
     run.forward.parameters_changed()
     run.meter.seconds |= {"train": share, "eval": 0.0}
     outcome = engine.finish(run, heads.histories[number])
-    return replace(outcome, grouped=True, peak_memory_bytes=None, memory_above_model_bytes=None)
+    return replace(outcome, **UNKNOWN_IN_GROUPS)

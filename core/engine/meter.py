@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from headtohead.core.engine.energy import joules_between, read_counters
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -23,6 +25,7 @@ class Meter:
     def __init__(self, device: str) -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
+        self.joules: dict[str, float] = {}  # empty where the machine has no counter
         self.exact_peak = _reset_peak_memory(device)
         self._earlier = 0  # bytes: the peak before training began
         self._loaded: int | None = None  # bytes in use when it began
@@ -33,10 +36,13 @@ class Meter:
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
-        """Add the time of a ``with`` block to a part; waits for the device before and after."""
-        start = self._now()
+        """Add the time and the energy of a ``with`` block to a part; waits for the device before and after."""
+        start, counters = self._now(), read_counters(self.device)
         yield
         self.seconds[part] = self.seconds.get(part, 0.0) + self._now() - start
+        used = joules_between(counters, read_counters(self.device))
+        if used is not None:
+            self.joules[part] = self.joules.get(part, 0.0) + used
 
     def start_training(self) -> None:
         """The model is loaded, and what is computed once is there: what comes on top belongs to training."""

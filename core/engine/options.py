@@ -22,6 +22,7 @@ class EngineOptions:
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
+        spread: runs of a small model go one per core, even where they share nothing, so no time is of a run alone.
         stands_for: the options of engines elsewhere, for which one with these options plans; None where it runs
             itself.
     """
@@ -34,6 +35,7 @@ class EngineOptions:
     cache_budget: int | None = None
     compile: bool = False
     together: bool = True
+    spread: bool = False
     stands_for: "EngineOptions | None" = None
 
     @property
@@ -78,6 +80,7 @@ class Outcome:
     a trial and for a baseline, which leave no classifier. ``memory_above_model_bytes`` is what training needs beside
     the loaded model.
     ``selection_seconds`` is what a baseline took to choose its settings, which is not in ``train_seconds``.
+    ``train_joules``: the energy of training by the machine's counters; None where it has none, and for grouped runs.
     ``language_loss_*``: of the model with its pretrained head on a plain text, in nats per token (forgetting.py).
     ``grouped``: timed together with other runs, so times are shares of the group's.
     """
@@ -97,8 +100,10 @@ class Outcome:
     peak_memory_bytes: int | None
     memory_above_model_bytes: int | None = None
     selection_seconds: float | None = None
+    before: dict[str, float] = field(default_factory=dict)  # split -> accuracy before the first step
     warnings: list[str] = field(default_factory=list)
     grouped: bool = False
+    train_joules: float | None = None
     language_loss_before: float | None = None
     language_loss_after: float | None = None
 

@@ -53,11 +53,7 @@ def fit_group(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> I
 
 
 def way_of(engine: Engine, variant: Variant) -> Way:
-    """How runs of a variant are done where there are several of them.
-
-    Runs without a prefix use the whole machine, and are timed so; but in a small model one thread computes a product,
-    and of trials no time is compared.
-    """
+    """How runs of a variant are done where there are several of them."""
     options, strategy = engine.options, variant.strategy
     if not options.together or options.reference or options.precision != "fp32":
         return Way.ALONE
@@ -69,7 +65,8 @@ def way_of(engine: Engine, variant: Variant) -> Way:
         return Way.ALONE
     if seen.only_head:
         return Way.HEADS
-    idle_cores = not engine.part.test and engine.pretrained.config.emb_dim < SMALL
+    # One thread computes a product of a small model, so a run leaves the other cores idle.
+    idle_cores = options.spread and engine.pretrained.config.emb_dim < SMALL
     if (seen.cut or (idle_cores and seen.restructured)) and options.device == "cpu" and not seen.steps:
         return Way.SIDE_BY_SIDE  # cores share nothing but memory, so batching gains nothing
     on_cuda = options.device.startswith("cuda") and not options.compile

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from headtohead.core.engine.fit import Engine, OnProgress
-from headtohead.core.engine.group import Ended, events_of, fit_alone
+from headtohead.core.engine.group import UNKNOWN_IN_GROUPS, Ended, events_of, fit_alone
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.engine.threads import AVAILABLE
 from headtohead.core.engine.verify import PlanFailed
@@ -60,7 +60,7 @@ def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome | N
         events = events_of(engine, job.seed)
     outcome = engine.finish(run, engine.train(run, events, on_progress))
     # The process's peak belongs to all runs that shared it.
-    return replace(outcome, grouped=True, peak_memory_bytes=None, memory_above_model_bytes=None)
+    return replace(outcome, **UNKNOWN_IN_GROUPS)
 
 
 class _SharedProgress:

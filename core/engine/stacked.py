@@ -18,7 +18,15 @@ from torch.nn import functional as F
 
 from headtohead.core.engine.facts import overridden
 from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun
-from headtohead.core.engine.group import Ended, check_losses, events_of, fit_alone, follow
+from headtohead.core.engine.group import (
+    UNKNOWN_IN_GROUPS,
+    Ended,
+    check_losses,
+    events_of,
+    fit_alone,
+    follow,
+    row_shares,
+)
 from headtohead.core.engine.options import Job, Outcome
 from headtohead.core.engine.tail import Tail, logits_of_all
 from headtohead.core.engine.trial import first_line
@@ -129,7 +137,7 @@ def _finish(engine: Engine, stack: "Stack", histories: Sequence[History]) -> Ite
             outcome = engine.finish(run, history)
             yield (
                 run.job,
-                replace(outcome, grouped=True, peak_memory_bytes=None, memory_above_model_bytes=None),
+                replace(outcome, **UNKNOWN_IN_GROUPS),
             )
         except Exception as error:  # noqa: BLE001 - one run's error must not take the others along
             yield run.job, error
@@ -221,8 +229,10 @@ class Stack:
     def step(self, optimizer: torch.optim.Optimizer, rows: Tensor) -> None:
         """One step of every run on rows (S, B); nothing here waits for the device."""
         labels = self.engine.labels["train"]
+        labels = labels[rows.to(labels.device)]
         logits = self.logits(rows).float().transpose(1, 2)  # (S, C, B)
-        losses = F.cross_entropy(logits, labels[rows.to(labels.device)], reduction="none").mean(dim=1)
+        shares = row_shares(labels, self.engine.class_weights)
+        losses = (F.cross_entropy(logits, labels, reduction="none") * shares).sum(dim=1)
         optimizer.zero_grad()
         losses.sum().backward()
         optimizer.step()

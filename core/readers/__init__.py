@@ -1,7 +1,7 @@
 """Labelled messages out of the bytes of a file: one format per file of this folder.
 
 A format is a module with ``SUFFIXES``, the endings of its files in lower case, and
-``read(content, file, columns) -> list[LabelledText]``. It is found by being here; nothing else need be edited.
+``read(content, file, columns) -> Rows``. It is found by being here; nothing else need be edited.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from headtohead.core.readers.rows import Columns, LabelledText, Rows
 
 __all__ = ["Columns", "LabelledText", "Rows", "formats", "read_labelled_texts"]
 
-Reader = Callable[[bytes, str, Columns], list[LabelledText]]
+Reader = Callable[[bytes, str, Columns], Rows]
 USUAL_SUFFIX = ".csv"  # how a file is read whose ending says nothing
 
 
@@ -33,7 +33,7 @@ def read_labelled_texts(
     text_column: str | None = None,
     *,
     suffix: str = USUAL_SUFFIX,
-) -> list[LabelledText]:
+) -> Rows:
     """The rows of a file in their order.
 
     Args:

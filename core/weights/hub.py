@@ -71,6 +71,13 @@ def published(size: str, *, download_it: bool) -> Pretrained | None:
     return load(repository, folder, size) if folder is not None else None
 
 
+def repository_of(pretrained: Pretrained) -> str | None:
+    """The name on the Hub of a model that it has; None of one that it does not have."""
+    if pretrained.name.startswith(HUB_PREFIX):
+        return pretrained.name.removeprefix(HUB_PREFIX)
+    return PUBLISHED.get(pretrained.name) if pretrained.weights_dir is None else None
+
+
 def load(repository: str, folder: Path, size: str | None, name: str | None = None) -> Pretrained:
     """The checkpoint in a snapshot of the cache, which is named after the commit."""
     source = f"https://huggingface.co/{repository}, commit {folder.name}"

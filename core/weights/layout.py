@@ -4,12 +4,21 @@ A linear layer's weight is stored as (in, out), the transpose of torch's, and qu
 side in one array.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from headtohead.core.weights.pretrained import Tensors
 
 AS_IS, TRANSPOSED = "as is", "transposed"
 Layout = tuple[str, tuple[str, ...]]  # AS_IS or TRANSPOSED, and the parameters that a stored array fills
+
+
+def join_parameters(parameters: Sequence[Tensor], layout: str) -> Tensor:
+    """The stored array that fills these parameters, without a leading 1: the reverse of :func:`split_stored`."""
+    parts = [each.T if layout == TRANSPOSED else each for each in parameters]
+    return torch.cat(parts, dim=-1)
 
 
 def split_stored(stored: Tensor, layout: str, parameters: tuple[str, ...]) -> Tensors:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headtohead.experiments.statistics import Summary
     from headtohead.experiments.watch import Watcher
 
-__all__ = ["Baseline", "Strategy", "compare", "list_strategies", "load_classifier"]
+__all__ = ["Baseline", "Strategy", "compare", "export_classifier", "list_strategies", "load_classifier"]
 
 
 def compare(
@@ -79,6 +79,22 @@ def load_classifier(run: str | Path, device: str = "cpu") -> Classifier:
     from headtohead.core.classifier import load_classifier as load
 
     return load(Path(run), device=device)
+
+
+def export_classifier(run: str | Path, to: str, output: str | Path | None = None) -> Path:
+    """Write a run's classifier as a folder that another library opens, verified; returns the folder.
+
+    Args:
+        run: the run's folder.
+        to: "transformers", "peft" or "gptmodel".
+        output: the folder to be made; None for ``export-<to>`` in the run's folder.
+
+    Raises:
+        headtohead.core.errors.InputError: it cannot be exported so; nothing is written then.
+    """
+    from headtohead.core.export import export_classifier as export
+
+    return export(Path(run), to, None if output is None else Path(output))
 
 
 def __getattr__(name: str) -> Any:

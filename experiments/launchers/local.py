@@ -1,11 +1,11 @@
 """Runs in this process, one group after another."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headtohead.core.engine import Engine, Job, fit_group, groups
+from headtohead.core.engine import CostMeter, Engine, Job, fit_group, groups
 from headtohead.experiments.runs import Run, write_folder
 from headtohead.experiments.watch import Watcher
 
@@ -22,6 +22,10 @@ class LocalLauncher:
     engine: Engine
     scratch: Path
     facts: dict[str, Any]
+    costs: CostMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.costs = CostMeter(self.engine)
 
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         """The engine's groups: heads together, seeds that share a prefix together."""
@@ -33,10 +37,12 @@ class LocalLauncher:
         for group in groups:
             watch.began([run.title for run in group])
             jobs = {self._job(run): run for run in group}
+            # A trial is no row of the comparison, and what it costs is no part of any choice.
+            costs = {run.run_id: self.costs.of(run.variant) for run in group if run.trial_of is None}
             for job, outcome in fit_group(self.engine, list(jobs), watch.step):
                 run = jobs[job]
                 folder = self.scratch / run.run_id
-                write_folder(folder, run, outcome, job.directory, self.facts)
+                write_folder(folder, run, outcome, job.directory, self.facts, costs.get(run.run_id))
                 yield run, folder
 
     def _job(self, run: Run) -> Job:

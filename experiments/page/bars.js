@@ -19,7 +19,7 @@ class BarChart {
     const sum = (row) => row.parts.reduce((total, part) => total + part, 0);
     const longest = Math.max(...rows.map((row) => row.label.length));
     const letters = Math.min(longest, Math.max(12, Math.floor((width * 0.4) / LETTER)));
-    const left = letters * LETTER + 14, right = width - 76;
+    const left = letters * (LETTER + 0.4) + 14, right = width - 76;
     const heights = rows.map((row) => Math.max(24, lines(row.label, letters).length * 13 + 8));
     const bottom = heights.reduce((total, each) => total + each, 8);
     const x = linear(kind, 0, Math.max(...rows.map(sum)) || 1, left, right, Math.max(2, (right - left) / 70));

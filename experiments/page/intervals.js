@@ -16,7 +16,7 @@ class IntervalPlot {
     const width = this.place.clientWidth;
     const longest = Math.max(...this.rows.map((row) => row.label.length));
     const letters = Math.min(longest, Math.max(12, Math.floor((width * 0.4) / LETTER)));
-    const left = letters * LETTER + 14, right = width - Math.max(...this.rows.map((row) => row.words.length)) * LETTER - 8;
+    const left = letters * (LETTER + 0.4) + 14, right = width - Math.max(...this.rows.map((row) => row.words.length)) * LETTER - 8;
     const heights = this.rows.map((row) => Math.max(24, lines(row.label, letters).length * 13 + 8));
     const bottom = heights.reduce((sum, each) => sum + each, 8);
     const x = scaleFor({ kind: "percent" }, this.rows.flatMap((row) => [row.low, row.high]), left, right, Math.max(2, (right - left) / 60));

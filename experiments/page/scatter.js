@@ -76,6 +76,10 @@ class ScatterPlot {
   /** Names where they cover no mark and no other name: all of a few, of many the front and what has room. */
   nameThem(drawing, points, front, at, box) {
     const taken = points.map((point) => { const [px, py] = at(point); return [px - 6, py - 6, px + 6, py + 6]; });
+    for (let place = 1; place < front.length; place += 1) { // the steps of the front
+      const [fromX, fromY] = at(front[place - 1]), [toX, toY] = at(front[place]);
+      taken.push([Math.min(fromX, toX), fromY - 2, Math.max(fromX, toX), fromY + 2], [toX - 2, Math.min(fromY, toY), toX + 2, Math.max(fromY, toY)]);
+    }
     const layer = svg("g", { "aria-hidden": "true" });
     drawing.append(layer);
     const rest = points.length <= 12 ? points.filter((point) => !front.includes(point)) : [];
@@ -86,13 +90,13 @@ class ScatterPlot {
       for (const up of [0, -14, 14, -26, 26, -40, 40, -56, 56]) for (const [across, anchor] of [[9, 0], [-9, -1], [0, -0.5]]) if (up || anchor !== -0.5) spots.push([across, up, anchor]);
       const boxes = spots.map(([across, up, anchor]) => { const left = px + across + anchor * wide; return [left, py + up - 7, left + wide, py + up + 7]; });
       const clash = (one) => taken.reduce((sum, other) => sum + Math.max(0, Math.min(one[2], other[2]) - Math.max(one[0], other[0])) * Math.max(0, Math.min(one[3], other[3]) - Math.max(one[1], other[1])), 0);
-      const inside = (one) => one[0] >= 2 && one[2] <= box.right + 12 && one[1] >= box.top - 12 && one[3] <= box.bottom;
+      const inside = (one) => one[0] >= box.left - 2 && one[2] <= box.right + 12 && one[1] >= box.top - 12 && one[3] <= box.bottom;
       const place = boxes.findIndex((one) => inside(one) && clash(one) < 1);
       if (place < 0) continue; // no room: the mark says its name
       taken.push(boxes[place]);
       const [across, up, anchor] = spots[place];
       if (Math.abs(up) > 14) layer.append(svg("line", { class: "lead", x1: px, y1: py + Math.sign(up) * 7, x2: px + across, y2: py + up - Math.sign(up) * 7 }));
-      layer.append(svg("text", { class: strong ? "strong" : null, x: px + across, y: py + up + 4, "text-anchor": anchor === 0 ? "start" : anchor === -1 ? "end" : "middle" }, point.label));
+      layer.append(svg("text", { class: strong ? "name strong" : "name", x: px + across, y: py + up + 4, "text-anchor": anchor === 0 ? "start" : anchor === -1 ? "end" : "middle" }, point.label));
     }
   }
 }

@@ -47,20 +47,30 @@ def all_sections(summary: Summary) -> list[Section]:
 def _section_makers() -> tuple[SectionMaker, ...]:
     """One entry for each section's module beside this one."""
     from headtohead.experiments.sections import (  # they import this
+        compared,
+        costs,
+        data,
         doubt,
         forgetting,
         messages,
         precision,
         quality,
         retried,
+        sizes,
+        starting,
         tuning,
     )
 
     return (
+        data.section,
+        starting.section,
+        compared.section,
         doubt.section,
+        sizes.section,
         tuning.section,
         quality.section,
         messages.section,
+        costs.section,
         forgetting.section,
         precision.section,
         retried.section,

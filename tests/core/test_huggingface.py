@@ -266,8 +266,13 @@ def test_the_hub_is_the_third_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(CONFIGS, "774M", SMALL)
     monkeypatch.setattr(openai, "download_file", no_network)
     folder = save(tmp_path / "w")
-    asked = []
-    monkeypatch.setattr(hub, "download", lambda name, allowed: asked.append(name) or folder)
+    asked: list[str] = []
+
+    def download(name: str, allowed: bool) -> Path:
+        asked.append(name)
+        return folder
+
+    monkeypatch.setattr(hub, "download", download)
     assert find_pretrained("774M", None).name == "774M"
     assert asked == ["openai-community/gpt2-large"]
 

@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -25,9 +26,15 @@ from headtohead.core.engine.products import (
 from tests.core.engine.test_parity import CONFIG, assert_same_numbers, run
 
 pytestmark = pytest.mark.skipif(not products.onednn_works(), reason="this build of torch has no oneDNN")
+
+
+def _is_of(kind: str, shape: Any) -> bool:
+    return bool(shape[0] == kind)
+
+
 # One kind of product at a time by oneDNN, then all of them.
 FORCED = {
-    **{kind: Products({}, lambda shape, kind=kind: shape[0] == kind) for kind in get_args(Kind)},
+    **{kind: Products({}, partial(_is_of, kind)) for kind in get_args(Kind)},
     "all": ONEDNN,
 }
 

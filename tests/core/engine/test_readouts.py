@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from headtohead.core.config import GPTConfig
 from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, Outcome
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.engine.stacked import fit_stacked
-from headtohead.core.readout import READOUTS
+from headtohead.core.readout import READOUTS, ReadoutName
 from headtohead.core.training import TrainConfig
 from tests import small
 
@@ -57,7 +58,7 @@ def losses(outcome: Outcome) -> list[float]:
 
 @pytest.mark.parametrize(("label", "readout", "causal"), COMBINATIONS)
 def test_losses_are_those_of_the_reference_path(
-    label: str, readout: str, causal: bool, tmp_path: Path
+    label: str, readout: ReadoutName, causal: bool, tmp_path: Path
 ) -> None:
     config = replace(CONFIG, position=readout, causal=causal)
     planned = run(label, config, tmp_path)
@@ -68,7 +69,7 @@ def test_losses_are_those_of_the_reference_path(
 
 
 @pytest.mark.parametrize(("readout", "causal"), [("mean", True), ("first", True), ("last", False)])
-def test_frozen_blocks_are_computed_once_for_every_readout(readout: str, causal: bool) -> None:
+def test_frozen_blocks_are_computed_once_for_every_readout(readout: ReadoutName, causal: bool) -> None:
     engine = engine_of(replace(CONFIG, position=readout, causal=causal))
     seen = [engine.inspect(each) for each in strategies.build_variants(["head", "last_block"])]
     assert [each.cut for each in seen] == [TINY.n_layers + 2, TINY.n_layers]
@@ -79,7 +80,7 @@ def test_frozen_blocks_are_computed_once_for_every_readout(readout: str, causal:
 @pytest.mark.parametrize("allowed", [replace(ALL, last_position=False), replace(ALL, restructured=False)])
 @pytest.mark.parametrize(("readout", "causal"), [("mean", True), ("last_real", False)])
 def test_less_is_left_out_where_less_is_allowed(
-    allowed: object, readout: str, causal: bool, tmp_path: Path
+    allowed: object, readout: ReadoutName, causal: bool, tmp_path: Path
 ) -> None:
     config = replace(CONFIG, position=readout, causal=causal)
     planned, reference = (run("last_block", config, tmp_path, allowed=each) for each in (allowed, REFERENCE))
@@ -89,7 +90,9 @@ def test_less_is_left_out_where_less_is_allowed(
 @pytest.mark.slow
 @pytest.mark.parametrize("label", ["last_block", "norms"])
 @pytest.mark.parametrize(("readout", "causal"), [("mean", True), ("mean", False), ("last_real", False)])
-def test_stacked_seeds_are_the_single_runs(label: str, readout: str, causal: bool, tmp_path: Path) -> None:
+def test_stacked_seeds_are_the_single_runs(
+    label: str, readout: ReadoutName, causal: bool, tmp_path: Path
+) -> None:
     (variant,) = strategies.build_variants([label])
     engine = engine_of(replace(CONFIG, position=readout, causal=causal))
     jobs = [Job(variant, seed, tmp_path / str(seed)) for seed in (1, 2)]
@@ -103,19 +106,21 @@ def test_readouts_differ_and_sequences_hold_what_can_matter() -> None:
     data = small.dataset(48, 16)
     token_count = {
         (name, causal): len(distinct_sequences(data, replace(CONFIG, position=name, causal=causal)).token_ids)
-        for name in READOUTS
+        for name in get_args(ReadoutName)
         for causal in (True, False)
     }
     full = token_count["last", True]
     assert token_count["first", True] < token_count["last_real", True] < full
     assert all(count == full for (_, causal), count in token_count.items() if not causal)
-    keys = {distinct_sequences(data, replace(CONFIG, position=name)).sha256() for name in READOUTS}
+    keys = {
+        distinct_sequences(data, replace(CONFIG, position=name)).sha256() for name in get_args(ReadoutName)
+    }
     assert len(keys) == len(READOUTS)
 
 
 @pytest.mark.parametrize(("readout", "causal"), [("mean", True), ("last_real", False)])
 def test_a_saved_classifier_reads_as_it_was_trained(
-    readout: str, causal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    readout: ReadoutName, causal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small.use_tiny_demo(monkeypatch)
     from headtohead.core.weights import find_pretrained

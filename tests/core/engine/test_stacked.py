@@ -186,7 +186,7 @@ def test_gradients_are_those_of_each_run(method: str, tmp_path: Path) -> None:
     for number, run in enumerate(runs):
         labels = run.forward.labels("train", rows[number])
         functional.cross_entropy(run.forward.logits("train", rows[number]), labels).backward()
-        own = dict(Tail(run).named_parameters())
+        own = dict(Tail(run, engine.config.readout).named_parameters())
         for name, together in stack.trained.items():
             assert together.grad is not None and own[name].grad is not None and own[name].grad.any()
             torch.testing.assert_close(together.grad[number], own[name].grad, rtol=1e-4, atol=1e-6)
