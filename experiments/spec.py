@@ -651,6 +651,8 @@ class Experiment:
             raise InputError(
                 "--shard divides runs that are known, and a tuning chooses them; tune first, then --shard with --set"
             )
+        if self.launch.launcher == "ray" and self.engine.isolate:
+            raise InputError("--isolate is for runs on this machine; leave out either it or --launcher ray")
         if self.launch.launcher == "ray" and not re.fullmatch("auto|cpu|cuda", self.engine.device):
             raise InputError(
                 f"--device {self.engine.device}: a cluster gives each run its own GPU; use cuda, cpu or auto"

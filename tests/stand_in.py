@@ -23,26 +23,28 @@ _INDEXED = ("aten::index", "aten::index_put_", "aten::_index_put_impl_", "aten::
 class There(Tensor):
     """A tensor on the device, around one with its numbers."""
 
-    inner: Tensor
+    held: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> "There":
-        made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: There = Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
-            device=DEVICE,
+            device=torch.device(DEVICE),
             requires_grad=inner.requires_grad,
         )
-        made.inner = inner.detach()
+        made.held = inner.detach()
         return made
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # declared without its arguments
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -73,7 +75,7 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, There) else value
+    return value.held if isinstance(value, There) else value
 
 
 def _refuse_mixture(name: str, args: Any, tensors: list[Tensor]) -> None:

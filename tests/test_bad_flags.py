@@ -177,6 +177,7 @@ BAD = [
     ["--launcher", "ray", "--max-concurrent", "0"],
     ["--launcher", "ray", "--retries", "101"],
     ["--launcher", "ray", "--device", "cuda:1"],
+    ["--launcher", "ray", "--isolate"],
     ["--shard", "0/2", "--seeds", "1"],
     ["--shard", "3/2", "--seeds", "1"],
     ["--shard", "half", "--seeds", "1"],

@@ -100,7 +100,7 @@ class _Joined:
             if update and self.stale:
                 rows[:, column : column + rank].copy_(update.up)
             first, column = first + len(weight), column + rank
-        if self.stale and sum(self.ranks):
+        if self.stale and any(self.ranks):
             self.downs = torch.cat([update.down for update in self._found if update]).bfloat16()
         self.stale = False
 
@@ -127,7 +127,7 @@ class _HalfProduct(torch.autograd.Function):
         d_x, narrow = d_wide[:, :D], d_wide[:, D:] * joined.scales
         d_weights: list[Tensor | None] = [None] * len(joined.weights)
         parts = gradient.split(joined.outputs, dim=-1)
-        if any(needs[3 : 3 + len(parts)]):
+        if any(needs[3 + number] for number in range(len(parts))):
             together = (gradient.T @ wide[:, :D]).float().split(joined.outputs)
             d_weights = [each if needed else None for each, needed in zip(together, needs[3:], strict=False)]
         d_factors: list[Tensor] = []

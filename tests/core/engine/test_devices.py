@@ -137,6 +137,7 @@ def test_heads_together() -> None:
     def losses(where: str) -> Tensor:
         other = SimpleNamespace(
             options=SimpleNamespace(device=where),
+            class_weights=engine.class_weights,
             sequences=engine.sequences,
             labels={name: getattr(engine.dataset, name).labels.to(where) for name in SPLITS},
         )

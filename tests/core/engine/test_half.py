@@ -27,7 +27,7 @@ def layers(trained: bool) -> tuple[list[nn.Module], dict[nn.Module, LowRank]]:
     bases = [nn.Linear(64, width) for width in (64, 32, 96)]
     for base in bases:
         base.requires_grad_(trained)
-    updates = {}
+    updates: dict[nn.Module, LowRank] = {}
     for base, rank in zip(bases[:2], (4, 8), strict=True):
         down = nn.Parameter(torch.randn(rank, 64))
         updates[base] = LowRank(base, down, nn.Parameter(torch.randn(base.out_features, rank)), 0.5)
@@ -63,9 +63,9 @@ def test_products_and_gradients_are_those_of_float32(trained: bool) -> None:
         assert ours.dtype == torch.bfloat16
         assert_close(ours, theirs)
     assert_close(together.one(modules[1], x), expected[1])
-    ours = torch.autograd.grad(sum(each.float().sin().sum() for each in found), inputs)  # type: ignore[arg-type]
-    theirs = torch.autograd.grad(sum(each.sin().sum() for each in expected), inputs)  # type: ignore[arg-type]
-    for gradient, other in zip(ours, theirs, strict=True):
+    own_gradients = torch.autograd.grad(sum(each.float().sin().sum() for each in found), inputs)  # type: ignore[arg-type]
+    gradients = torch.autograd.grad(sum(each.sin().sum() for each in expected), inputs)  # type: ignore[arg-type]
+    for gradient, other in zip(own_gradients, gradients, strict=True):
         assert gradient.dtype == torch.float32
         assert torch.nn.functional.cosine_similarity(gradient.flatten(), other.flatten(), 0) > 0.99
 
