@@ -159,7 +159,7 @@ def _cheaper(found: Advice) -> list[str]:
     sentences = []
     for _, of, _, words in COSTS:
         own, rows = _range(choice, of), found.open_against(choice)
-        known = [(times[1], row) for row in rows if (times := _range(row, of)) is not None]
+        known = [(bounds[1], row) for row in rows if (bounds := _range(row, of)) is not None]
         if own is None or not known:
             continue
         least, cheapest = min(known, key=lambda each: each[0])

@@ -36,6 +36,7 @@ class Result:
         real: the published weights on the published data were used, so the published figure may stand beside ours.
         folder: of its experiment.
         failed: it was run, and its run ended with an error.
+        model: the name of the weights that were used.
     """
 
     row: Row
@@ -44,6 +45,7 @@ class Result:
     real: bool = False
     folder: Path | None = None
     failed: bool = False
+    model: str = ""
 
 
 def read_rows(suite: Suite, text: object) -> tuple[Row, ...]:
@@ -203,7 +205,9 @@ def _result(suite: Suite, row: Row, summary: "Summary") -> Result:
     if found is None or not found.runs:
         error = found.failed[0].error if found is not None and found.failed else "it was interrupted"
         return Result(row, why_not=error, folder=folder, failed=True)
-    return Result(row, found, real=is_real(suite, row, summary.experiment.description), folder=folder)
+    about = summary.experiment.description
+    real, model = is_real(suite, row, about), str(about["model"]["name"])
+    return Result(row, found, real=real, folder=folder, model=model)
 
 
 def place_of(given: Mapping[str, Any]) -> Path:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headtohead.core.config import RANDOM_PREFIX
 from headtohead.core.files import write_text_atomic
 from headtohead.experiments.bonus import Result
 from headtohead.experiments.bonus_rows import Suite
@@ -42,12 +43,21 @@ def _line(result: Result) -> tuple[str, ...]:
 
     beside = f"{row.published.test:.2f}" if result.real else UNKNOWN
     where = result.folder.name if result.folder else UNKNOWN
-    remark = f"{'failed' if result.failed else 'not run'}: {result.why_not}" if result.why_not else row.note
+    remark = _remark(result)
     name, accuracies = (
         row.strategy.partition("@")[0],
         [accuracy(each) for each in ("test", "train", "validation")],
     )
     return (str(row.number), row.says, name, accuracies[0], beside, *accuracies[1:], where, remark)
+
+
+def _remark(result: Result) -> str:
+    row = result.row
+    if result.why_not:
+        return f"{'failed' if result.failed else 'not run'}: {result.why_not}"
+    other = result.model and result.model.removeprefix(RANDOM_PREFIX) != row.size
+    parts = [f"on {result.model} instead of {row.size}" if other else "", row.note]
+    return "; ".join(part for part in parts if part)
 
 
 def closing_words(results: Sequence[Result]) -> list[str]:

@@ -279,15 +279,22 @@ def run_progress(console: Console, works: Sequence[Work], total_runs: int) -> It
         yield progress
 
 
+def _part(record: "RunRecord") -> str:
+    """What a run had of the messages, where that is not all of the usual split."""
+    size = f", {record.train_size} messages" if record.train_size else ""
+    return size + (f", split {record.split}" if record.split else "")
+
+
 def _kind(record: "RunRecord") -> str:
     """What stands before the label of a record that is no plain run of the comparison."""
-    return f"trial, {record.train_config.get('epochs')} epochs, " if record.role == "trial" else ""
+    epochs = record.train_config.get("epochs")
+    return f"trial, {epochs} {'epoch' if epochs == 1 else 'epochs'}, " if record.role == "trial" else ""
 
 
 def outcome_line(number: str, record: "RunRecord") -> Text:
     from headtohead.experiments.wording import UNKNOWN, short_seconds
 
-    line = Text(visible(f"{number} {_kind(record)}{record.label}, seed {record.seed}: "))
+    line = Text(visible(f"{number} {_kind(record)}{record.label}, seed {record.seed}{_part(record)}: "))
     if not record.ok:
         return line.append("failed", style="bold red").append(visible(f": {record.error}"))
     split = "test" if record.role == "run" else "validation"

@@ -144,7 +144,7 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         **({"memory": agenda.memory} if agenda.memory else {}),
         "seeds": _seeds(agenda),
         **_trials(agenda),
-        "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
+        "runs": f"{total}{finished}{_aside(agenda)}" + ("" if left else " (--force does them again)"),
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
@@ -157,6 +157,11 @@ def _messages(dataset: "Dataset") -> str:
         return f"{len(dataset.label_names)} classes"
     lengths = length_words(about, dataset.max_length)
     return "; ".join([*class_words(about, dataset.label_names), *duplicate_words(about), *lengths])
+
+
+def _aside(agenda: "Agenda") -> str:
+    """How many runs there are beside the comparison, if any."""
+    return f", and {len(agenda.aside)} on subsets and other splits" if agenda.aside else ""
 
 
 def _trials(agenda: "Agenda") -> dict[str, str]:

@@ -406,7 +406,8 @@ def _other_shards(agenda: Agenda) -> frozenset[str]:
     if agenda.experiment.launch.shard is None:
         return frozenset()
     part, parts = agenda.experiment.launch.shard
-    jobs = {Job(run.variant, run.seed, Path(run.run_id), run.part): run.run_id for run in agenda.runs}
+    runs = (*agenda.runs, *agenda.aside)
+    jobs = {Job(run.variant, run.seed, Path(run.run_id), run.part): run.run_id for run in runs}
     ours = {jobs[job] for group in groups(agenda.engine, list(jobs))[part - 1 :: parts] for job in group}
     return frozenset(jobs.values()) - ours
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from headtohead.core.errors import InputError
 from headtohead.experiments.inference import LEVEL, MARGIN, Evidence
 from headtohead.experiments.simulation import World
 
@@ -51,10 +52,25 @@ class Sequential:
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> "Sequential":
-        """From what :meth:`values` gave, after JSON."""
-        kinds = {"looks": tuple, "levels": tuple, "done": int}
-        pairs = {name: tuple(tuple(pair) for pair in values[name]) for name in ("pairs", "settled")}
-        return cls(**{name: kind(values[name]) for name, kind in kinds.items()}, **pairs)
+        """From what :meth:`values` gave, after JSON.
+
+        Raises:
+            InputError: looks, levels and pairs that :meth:`planned` does not make.
+        """
+        looks, levels = tuple(values["looks"]), tuple(values["levels"])
+        pairs, settled = values["pairs"], values["settled"]
+        fits = len(looks) == len(levels) and min(levels, default=0) > 0 and 0 <= values["done"] <= len(looks)
+        if not fits or {len(pair) for pair in pairs} - {2} or {len(pair) for pair in settled} - {3}:
+            raise InputError(
+                "experiment.json, sequential: looks and levels do not fit; run the experiment again."
+            )
+        return cls(
+            looks,
+            levels,
+            tuple((first, second) for first, second in pairs),
+            values["done"],
+            tuple((first, second, how) for first, second, how in settled),
+        )
 
     def values(self) -> dict[str, Any]:
         """As JSON has it."""

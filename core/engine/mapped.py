@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RELEASE_AFTER = 256 * 2**20  # bytes touched
+RELEASE_AFTER = 64 * 2**20  # bytes touched; the system maps more around each of them
 
 
 class MappedFile:

@@ -75,9 +75,8 @@ def test_intervals_of_single_runs_are_wilsons(tmp_path: Path) -> None:
         low, high = proportion_confint(right.sum(), len(right), method="wilson")
         if label == best:  # allows for its having been picked out of those not shown to be below it
             low, _ = proportion_confint(right.sum(), len(right), 0.05 / len(FOUR), "wilson")
-        assert frame.loc[label, ["test_accuracy_low", "test_accuracy_high"]].tolist() == pytest.approx(
-            [low, high]
-        )
+        assert frame["test_accuracy_low"][label] == pytest.approx(low)
+        assert frame["test_accuracy_high"][label] == pytest.approx(high)
         assert f"{100 * low:.1f}–{100 * high:.1f}" in text
 
 
@@ -87,8 +86,8 @@ def test_means_and_deviations_are_those_of_the_records(tmp_path: Path) -> None:
         for name in ("test_accuracy", "test_f1", "test_roc_auc", "train_seconds", "latency_ms", "test_brier"):
             known = runs[name].astype(float)
             described = DescrStatsW(known, ddof=1)
-            assert frame.loc[label, name] == pytest.approx(described.mean)
-            assert frame.loc[label, f"{name}_sd"] == pytest.approx(described.std)
+            assert frame[name][str(label)] == pytest.approx(described.mean)
+            assert frame[f"{name}_sd"][str(label)] == pytest.approx(described.std)
 
 
 def test_p_values_against_the_best_are_those_of_the_studentized_range(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from headtohead.experiments import runner
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.record import RunRecord, run_directory, save_record
 from headtohead.experiments.sections import sizes, splits
@@ -15,6 +16,7 @@ from headtohead.experiments.sections.sizes import Lead
 from headtohead.experiments.spec import Experiment
 from headtohead.experiments.statistics import Summary, summarise
 from tests.experiments.synthetic import Made, write_synthetic
+from tests.experiments.tiny import use_tiny_demo, write_messages
 
 TWO = (Made("head", skill=0.9), Made("lora", "low-rank", skill=0.9))
 SEEDS = (1, 2, 3)
@@ -35,7 +37,7 @@ def with_skill(record: RunRecord, folder: Path, skill: float, **part: object) ->
     name = f"{record.label}-{record.seed}-{'-'.join(map(str, part.values()))}"
     predictions = np.where(right, truth, 1 - truth).tolist()
     changes = {"run_id": name, "test_predictions": predictions, "test_accuracy": float(right.mean()), **part}
-    return replace(record, **changes)  # type: ignore[arg-type]
+    return replace(record, **changes)
 
 
 def add(folder: Path, skills: dict[str, float], **part: object) -> None:
@@ -101,6 +103,26 @@ def test_a_strategy_without_all_its_runs_is_left_out(folder: Path) -> None:
         (path / "record.json").unlink()
     section = splits.section(summary_of(folder))
     assert section is not None and "Left out, for want of runs: lora." in section.sentences[0]
+
+
+def test_shards_deal_out_what_stands_beside_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_demo(monkeypatch, tmp_path / "cache")
+    monkeypatch.setattr("headtohead.experiments.report.draw_all", lambda summary: [])
+    settings = {
+        "strategies": "head,majority", "model": "demo", "data": str(write_messages(tmp_path / "messages.tsv")),
+        "seeds": "1,2", "epochs": 1, "device": "cpu", "name": "x", "splits": "2", "train_sizes": "8",
+    }  # fmt: skip
+    folders = []
+    for part in ("1/2", "2/2"):
+        runner.compare(Experiment.of({**settings, "shard": part, "results_dir": tmp_path / part[0]}))
+        folders.append(tmp_path / part[0] / "x")
+    ids = [{path.name for path in (folder / "runs").iterdir()} for folder in folders]
+    assert all(ids) and not ids[0] & ids[1] and len(ids[0] | ids[1]) == 3 * 2 * 2
+    experiment = runner.merge(folders, tmp_path / "both", None).experiment
+    assert len(experiment.records) == 4 and len(experiment.aside) == 8
+    assert (tmp_path / "both" / "x" / "data" / "random-2" / "test.csv").is_file()
 
 
 def test_the_names_of_splits() -> None:
