@@ -22,7 +22,7 @@ LONGEST_MEDIAN = 14
 # Strategies named by an English word or a part of the model, which core may well speak of.
 ORDINARY_WORDS = {"head", "norms", "embeddings", "attention", "miss", "road", "majority", "peft"}
 TOP_LEVEL = {
-    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "core", "examples", "experiments", "pyproject.toml",
+    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "core", "experiments", "pyproject.toml",
     "results", "run_all.py", "strategies", "tests",
 }  # fmt: skip
 

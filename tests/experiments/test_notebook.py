@@ -13,7 +13,7 @@ from headtohead.experiments.statistics import Summary, summarise
 from tests.experiments.synthetic import FOUR, Made, write_synthetic
 from tests.paths import ROOT
 
-EXAMPLES = sorted((ROOT / "examples").glob("*.ipynb"))
+EXAMPLES = sorted((ROOT / "experiments" / "examples").glob("*.ipynb"))
 
 
 @pytest.fixture
