@@ -8,7 +8,6 @@ does not already have, and ``classifier.json`` with everything that is needed to
 Source: chapter 6 of "Build a Large Language Model (From Scratch)" (classify_review).
 """
 
-import argparse
 import hashlib
 import importlib.util
 import json
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from headtohead.core.config import CONFIGS, RANDOM_PREFIX, GPTConfig
 from headtohead.core.device import resolve_device
-from headtohead.core.errors import InputError, printable, shown
+from headtohead.core.errors import InputError, shown
 from headtohead.core.files import atomic_directory, file_errors, sha256_of
 from headtohead.core.json_files import build, read_object
 from headtohead.core.model import GPTModel
@@ -390,52 +389,10 @@ def _trainable(found: type[Method]) -> type[Strategy]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: one line ``label probability text`` per message."""
-    parser = argparse.ArgumentParser(
-        prog="headtohead classify",
-        description="Classify texts with a finetuned classifier. Without texts, reads one per line from stdin.",
-        epilog='example: headtohead classify results/demo-demo/runs/head-s123-0a1b2c3d "You won a prize!"',
-    )
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run's folder, results/NAME/runs/RUN")
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="messages to classify")
-    parser.add_argument(
-        "--weights-dir", type=Path, help="where the base model's checkpoint is, if it has moved"
-    )
-    parser.add_argument("--plugin", type=Path, help="the strategy's file, if it has moved")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (default: cpu)")
-    options = parser.parse_args(arguments)
-    try:
-        texts = options.texts or _lines_of_stdin()
-        classifier = load_classifier(
-            options.run, weights_dir=options.weights_dir, plugin=options.plugin, device=options.device
-        )
-        for text, (label, probability) in zip(texts, classifier.classify(texts), strict=True):
-            print(
-                f"{printable(label)}\t{probability:.4f}\t{printable(text)}"
-            )  # a line each, whatever is in them
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The command ``headtohead classify`` (classify.py)."""
+    from headtohead.core.classify import main as command
 
-
-def _lines_of_stdin() -> list[str]:
-    try:
-        # Bytes where there are bytes: what the locale makes of them is no matter.
-        content = (
-            sys.stdin.buffer.read().decode("utf-8-sig") if hasattr(sys.stdin, "buffer") else sys.stdin.read()
-        )
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"standard input is not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}; "
-            "convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`"
-        ) from error
-    lines = [line for line in content.replace("\r\n", "\n").split("\n") if line.strip()]
-    if not lines:
-        raise InputError(
-            "there is nothing to classify; give messages as arguments or one per line on standard input"
-        )
-    return lines
+    return command(arguments)
 
 
 if __name__ == "__main__":

@@ -45,9 +45,11 @@ class TrainConfig:
     causal: bool = True
     outputs: int | None = None  # of the head: 1, or None for one per class
     class_weights: bool = False  # the training loss weighs classes by how rare they are
+    accumulation_steps: int = 1  # batches whose mean gradient makes one update of the parameters
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every", "evaluate_batches"):
+        counts = ("epochs", "batch_size", "evaluate_every", "evaluate_batches", "accumulation_steps")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
 
@@ -76,10 +78,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Step:
-    """Train on these rows of the training split."""
+    """Train on these rows of the training split: a batch, or several whose gradients are accumulated."""
 
     rows: Tensor  # (B,)
     moment: Moment
+    update: bool = True  # the parameters move now, by the gradients that were accumulated
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class History:
 
     rows: list[HistoryRow] = field(default_factory=list)
     steps: int = 0
+    updates: int = 0  # of the parameters; fewer than steps where gradients are accumulated
     examples_seen: int = 0
     final_batches: dict[SplitName, list[Tensor]] = field(default_factory=dict)
 
@@ -228,10 +232,11 @@ def protocol(loaders: Loaders, config: TrainConfig) -> Iterator[Event]:
     steps_per_epoch = len(loaders["train"])
     moment = Moment(-1, 0.0, 0)
     for epoch in range(config.epochs):
-        for rows in loaders["train"]:
+        for number, rows in enumerate(loaders["train"], start=1):
             step = moment.step + 1
             moment = Moment(step, (step + 1) / steps_per_epoch, moment.examples_seen + len(rows))
-            yield Step(rows, moment)
+            full = number % config.accumulation_steps == 0
+            yield Step(rows, moment, update=full or number == steps_per_epoch)
             if step % config.evaluate_every == 0:
                 yield _measure("loss", loaders, config, moment)
         moment = Moment(moment.step, float(epoch + 1), moment.examples_seen)
@@ -319,17 +324,20 @@ def train(
     total_steps: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     class_weights: Tensor | None = None,
+    accumulation_steps: int = 1,
 ) -> History:
     """Train in place by the events of :func:`protocol` and return what was measured.
 
     Args:
         class_weights: (C,) of the training loss; None where all classes count alike.
+        accumulation_steps: what each batch's loss is divided by, as in the book's bonus script.
 
     Raises:
         TrainingError: the loss of a step is not finite; the message names the step.
     """
     history = History()
     watch = LossWatch(every=1 if next(model.parameters()).device.type == "cpu" else 50)
+    begins = True  # a new accumulation of gradients
     model.train()
     for event in events:
         if isinstance(event, Finish):
@@ -341,13 +349,17 @@ def train(
             history.rows.append(measure(forward, event))
             model.train()
             continue
-        optimizer.zero_grad()
+        if begins:
+            optimizer.zero_grad()
         loss = training_loss(model, strategy, forward, event.rows, class_weights)
-        loss.backward()
+        (loss / accumulation_steps if accumulation_steps > 1 else loss).backward()
         watch.add(event.moment.step, loss)
-        optimizer.step()
-        strategy.after_step(model, event.moment.step)
-        forward.parameters_changed()
+        begins = event.update
+        if event.update:
+            optimizer.step()
+            strategy.after_step(model, history.updates)
+            history.updates += 1
+        forward.parameters_changed()  # or the graph that was walked back, where they did not
         history.steps, history.examples_seen = event.moment.step + 1, event.moment.examples_seen
         on_progress(Progress(history.steps, total_steps, watch.latest))
     model.eval()

@@ -18,7 +18,7 @@ def members(directory: Path) -> list[Path]:
     """The files of an experiment that are shared: the report, the data, and each run's files but its classifier."""
     found = [path for path in directory.iterdir() if path.is_file() and not path.name.startswith(".")]
     for name in ("data", "plots"):
-        found += [path for path in (directory / name).glob("*") if path.is_file()]
+        found += [path for path in (directory / name).rglob("*") if path.is_file()]
     found += [
         path
         for run in (directory / "runs").glob("*")

@@ -256,6 +256,11 @@ COLUMNS: tuple[Column, ...] = (
         key="test_interval", name=f"{LEVEL_WORDS} interval", of=lambda _, row: row.interval, written=_interval,
         about="where the test accuracy lies, over messages and seeds", shown=TABLES, rank=1,
     ),
+    Column(
+        key="test_accuracy_worst_seed", name="worst seed", unit="%", written=percent, better="higher", shown=MORE,
+        about="lowest test accuracy of its runs",
+        of=lambda _, row: min((run.test_accuracy for run in row.runs if run.test_accuracy is not None), default=None),
+    ),
     Column(key="test_accuracy_low", of=lambda _, row: row.interval and row.interval[0], shown=FILE),
     Column(key="test_accuracy_high", of=lambda _, row: row.interval and row.interval[1], shown=FILE),
     constant(

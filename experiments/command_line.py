@@ -17,20 +17,31 @@ from typing import TYPE_CHECKING, NoReturn
 
 from headtohead.core.errors import InputError
 from headtohead.experiments.flags import add_flags, read_path
-from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec import SUITES, Experiment
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from headtohead.experiments.live import Live
+
 EXIT_OK, EXIT_RUN_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 # The word after ``headtohead`` -> the module whose main() answers it.
 COMMANDS = {
-    "classify": "headtohead.core.classifier",
+    "classify": "headtohead.core.classify",
     "export": "headtohead.core.export.__main__",
     "generate": "headtohead.core.generate",
     "check": "headtohead.strategies.check.__main__",
 }
 PLAIN_WIDTH = 110
+ACTIONS = (
+    "list",
+    "report_only",
+    "dry_run",
+    "input_preview",
+    "compare",
+    "watch",
+    "merge",
+)  # instead of running
 EXAMPLES = """\
 examples:
   {program}                                       the chapter's strategies, GPT-2 124M, SMS spam
@@ -54,7 +65,7 @@ examples:
   {program} --name sms_spam-124M --report-only    write that experiment's report again
 
 other commands:
-  headtohead classify RUN_DIR TEXT ...                    ask a finetuned classifier
+  headtohead classify RUN_DIR TEXT ...                    ask a classifier, or all of an experiment
   headtohead export RUN_DIR --to transformers             a folder that another library opens
   headtohead generate "Every effort moves you"            what the pretrained model itself says
   headtohead check NAME|FILE                              does a strategy keep its word?
@@ -109,6 +120,7 @@ def _add_actions(group: "argparse._ArgumentGroup") -> None:
     one = group.add_mutually_exclusive_group()
     one.add_argument("--list", action="store_true", help="list the strategies")
     one.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+    one.add_argument("--watch", metavar="NAME", help="follow an experiment that runs on another terminal")
     one.add_argument(
         "--compare",
         nargs="+",
@@ -154,8 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def experiment_of(arguments: argparse.Namespace, words: Sequence[str]) -> Experiment:
     """The experiment that parsed flags ask for; ``words`` are recorded as the command."""
-    actions = {"list", "report_only", "dry_run", "input_preview", "compare", "merge"}
-    given = {key: value for key, value in vars(arguments).items() if key not in actions}
+    given = {key: value for key, value in vars(arguments).items() if key not in ACTIONS}
     return Experiment.of(given, command=shlex.join([*program_name().split(), *words]))
 
 
@@ -174,6 +185,15 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         from headtohead.experiments.live import Live
 
     watch = Live(console)
+    if arguments.watch is not None:
+        from headtohead.experiments.follow import follow
+        from headtohead.experiments.spec import check_name
+
+        check_name(arguments.watch, "--watch")
+        follow(experiment.output.results_dir / arguments.watch, console)
+        return EXIT_OK
+    if experiment.preset in SUITES:
+        return _run_suite(arguments, words, watch, console)
     if arguments.compare:
         from headtohead.experiments.across import compare_folders
 
@@ -196,6 +216,21 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         return EXIT_OK
     summary = runner.compare(experiment, watch)
     return EXIT_RUN_FAILED if summary.failed else EXIT_OK
+
+
+def _run_suite(arguments: argparse.Namespace, words: Sequence[str], watch: "Live", console: "Console") -> int:
+    """The rows of a preset such as bonus, one after another, and their table."""
+    from headtohead.experiments import bonus
+    from headtohead.experiments.bonus_table import print_table
+
+    if wrong := next((name for name in ACTIONS if getattr(arguments, name, False)), None):
+        raise InputError(
+            f"--{wrong.replace('_', '-')} is of one experiment; leave it or --preset {arguments.preset} out"
+        )
+    given = {key: value for key, value in vars(arguments).items() if key not in ACTIONS}
+    results = bonus.run_suite(given, shlex.join([*program_name().split(), *words]), watch)
+    print_table(console, results, bonus.place_of(given))
+    return EXIT_RUN_FAILED if any(result.failed for result in results) else EXIT_OK
 
 
 def _list(arguments: argparse.Namespace, console: "Console") -> int:

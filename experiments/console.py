@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headtohead.experiments.progress import Estimator, Work
+from headtohead.experiments.sparkline import sparkline
 from headtohead.experiments.tables import Heading, Item, Listing, continued, visible
 from headtohead.strategies._catalogue import Entry, by_family
 
@@ -196,6 +197,7 @@ class RunProgress:
         )  # the screen is drawn, and runs side by side report, from other threads
         self._title = ""
         self._note = ""
+        self._losses: list[float] = []  # of the current work, as they were read
         self._open = 0  # runs of the current work that have not ended
         self._measured = True
         self._last_line = time.monotonic()
@@ -205,6 +207,7 @@ class RunProgress:
         more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         with self._lock:
             self._title, self._note, self._measured = titles[0] + more, "preparing", True
+            self._losses = []
             self._open = len(titles)
             self._estimator.begin()
 
@@ -214,6 +217,8 @@ class RunProgress:
         what = "step" if progress.phase == "training" else progress.phase
         with self._lock:
             self._note = f"{what} {progress.step}/{progress.total_steps}{loss}"
+            if progress.loss is not None and (not self._losses or progress.loss != self._losses[-1]):
+                self._losses.append(progress.loss)
             self._estimator.step(progress.step, progress.total_steps, progress.preparing)
             if not self.console.is_terminal and time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
                 self._last_line = time.monotonic()
@@ -244,6 +249,7 @@ class RunProgress:
             if self._title:
                 left = self._estimator.current_left
                 note = self._note if left is None else f"{self._note}, {roughly(left)} left"
+                note += f" {sparkline(self._losses)}"
                 lines = [Text(continued(self._title, LIVE), style="bold"), Text(f"  {note}"), *lines]
         for line in lines:
             if isinstance(line, Text):
@@ -273,15 +279,22 @@ def run_progress(console: Console, works: Sequence[Work], total_runs: int) -> It
         yield progress
 
 
+def _part(record: "RunRecord") -> str:
+    """What a run had of the messages, where that is not all of the usual split."""
+    size = f", {record.train_size} messages" if record.train_size else ""
+    return size + (f", split {record.split}" if record.split else "")
+
+
 def _kind(record: "RunRecord") -> str:
     """What stands before the label of a record that is no plain run of the comparison."""
-    return f"trial, {record.train_config.get('epochs')} epochs, " if record.role == "trial" else ""
+    epochs = record.train_config.get("epochs")
+    return f"trial, {epochs} {'epoch' if epochs == 1 else 'epochs'}, " if record.role == "trial" else ""
 
 
 def outcome_line(number: str, record: "RunRecord") -> Text:
     from headtohead.experiments.wording import UNKNOWN, short_seconds
 
-    line = Text(visible(f"{number} {_kind(record)}{record.label}, seed {record.seed}: "))
+    line = Text(visible(f"{number} {_kind(record)}{record.label}, seed {record.seed}{_part(record)}: "))
     if not record.ok:
         return line.append("failed", style="bold red").append(visible(f": {record.error}"))
     split = "test" if record.role == "run" else "validation"
@@ -297,6 +310,16 @@ def outcome_line(number: str, record: "RunRecord") -> Text:
 # --- after the last run ----------------------------------------------------------------------------------------
 
 
+def _print_paragraph(console: Console, sentences: Sequence[str]) -> None:
+    """The first sentence in bold, the others after it."""
+    first, *rest = sentences
+    console.print(
+        Text(visible(first), style="bold").append(" ".join(["", *map(visible, rest)]), style="not bold"),
+        width=min(console.width, READABLE),
+    )
+    console.print()
+
+
 def print_end(
     console: Console,
     summary: "Summary",
@@ -304,6 +327,7 @@ def print_end(
     seconds: float | None,
 ) -> None:
     """The comparison and its answer, failed runs with their traceback files, where the report lies, the time taken."""
+    from headtohead.experiments.advice_words import advice
     from headtohead.experiments.record import TRACEBACK_FILE, run_directory
     from headtohead.experiments.terminal import ComparisonTable
     from headtohead.experiments.wording import answer, plural, protocol_title, short_seconds
@@ -312,12 +336,9 @@ def print_end(
     console.print()
     console.print(ComparisonTable(summary))
     console.print()
-    first, *rest = answer(summary)
-    console.print(
-        Text(visible(first), style="bold").append(" ".join(["", *map(visible, rest)]), style="not bold"),
-        width=min(console.width, READABLE),
-    )
-    console.print()
+    for sentences in (advice(summary), answer(summary)):
+        if sentences:
+            _print_paragraph(console, sentences)
     for other in summary.others:
         runs = f"{len(other.experiment.records)} {plural('run', len(other.experiment.records))}"
         console.print(f"Also in the report, under another protocol ({protocol_title(other)}): {runs}.")

@@ -83,6 +83,14 @@ class TuningFacts(TypedDict):
     variants: list[TunedVariant]
 
 
+class SequentialFacts(TypedDict):
+    looks: list[int]
+    levels: list[float]
+    pairs: list[list[str]]
+    done: int
+    settled: list[list[str]]
+
+
 class Description(TypedDict):
     """What experiment.json must hold to be believed; it may hold more."""
 
@@ -98,6 +106,7 @@ class Description(TypedDict):
     train_config: dict[str, Any]
     environment: dict[str, Any]
     asked: NotRequired[dict[str, Any]]
+    sequential: NotRequired[SequentialFacts | None]
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
     found = [load_record(path.parent) for path in sorted(directory.glob(f"runs/*/{RECORD_FILE}"))]
     found = [record for record in found if _same_inputs(record, description)]
     aside = [record for record in found if _is_aside(record, description)]
-    whole = [record for record in found if record.role == "run" and record.train_size is None]
+    whole = [record for record in found if record.role == "run" and not _is_partial(record)]
     found = [record for record in whole if record not in aside]
     if description.get("only"):
         found = [record for record in found if record.run_id in set(wanted)]
@@ -169,10 +178,15 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
     return replace(_comparison(directory, description, first, wanted), others=others, aside=tuple(aside))
 
 
+def _is_partial(record: RunRecord) -> bool:
+    """Whether a run is of a subset of the training messages, or of another split."""
+    return record.train_size is not None or record.split is not None
+
+
 def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:
     """Whether a record belongs to the latest command beside its comparison."""
     tuning: TuningFacts | None = description.get("tuning")
-    if record.role == "run" and record.train_size is not None:
+    if record.role == "run" and _is_partial(record):
         return _protocol(vars(record)) == _protocol(description)
     if tuning is None or record.run_id in description["run_ids"]:
         return False
@@ -204,6 +218,7 @@ def _comparison(
         one = records[0]
         own |= {"train_config": one.train_config, "precision": one.precision}
         own["dataset"] = {**description["dataset"], "max_length": one.max_length}
+        own["sequential"] = None
     seeds = {record.seed for record in kept} | {seed for each in missing.values() for seed in each}
     return LoadedExperiment(directory, {**description, **own, "seeds": sorted(seeds)}, tuple(kept), missing)
 

@@ -147,6 +147,21 @@ class Evidence:
         ratios = np.sqrt(2) * difference[:, None] / self._errors(first, second)
         return np.minimum(_range_tail(ratios, among) @ self._scales[1], 1.0)
 
+    def within_margin(self, first: Array, second: Array, margin: float = MARGIN) -> Array:
+        """(P,) p-values that two strategies are ``margin`` or more apart, in either direction, not corrected.
+
+        The larger of two one-sided tests (Schuirmann 1987).
+        """
+        room = margin - np.abs(self.means[first] - self.means[second])
+        return _normal_tail(room[:, None] / self._errors(first, second)) @ self._scales[1]
+
+    def variance_parts(self, first: int, second: int) -> tuple[float, float]:
+        """The variance of the difference of two means: the messages' part, and what one run of each adds."""
+        pair = np.array([first]), np.array([second])
+        one_run = self.spread.at(np.ones(1))[[first, second], 0]
+        everything = float(self._pair_messages(*pair)[0])
+        return everything, float(one_run.sum())
+
     def below_best(self, best: int) -> Array:
         """(K,) adjusted p-values that each is as accurate as ``best``, the highest of all; NaN for what is not tested.
 
@@ -213,13 +228,15 @@ class Evidence:
 
     def _errors(self, first: Array, second: Array) -> Array:
         """(P,U) standard errors of the difference of the means of ``first`` and ``second``."""
+        messages = self._pair_messages(first, second)
+        return np.sqrt(messages[:, None] + self._seed_parts[first] + self._seed_parts[second])
+
+    def _pair_messages(self, first: Array, second: Array) -> Array:
+        """(P,) the messages' part of the variance of the difference of two means."""
         squares = (
             self._products[first, first] + self._products[second, second] - 2 * self._products[first, second]
         )
-        messages = _message_variance(
-            squares, self.means[first] - self.means[second], self.by_message.shape[1]
-        )
-        return np.sqrt(messages[:, None] + self._seed_parts[first] + self._seed_parts[second])
+        return _message_variance(squares, self.means[first] - self.means[second], self.by_message.shape[1])
 
     def _others(self, best: int) -> Array:
         """Those that may be compared with ``best``; none where it has one seed only."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 from headtohead.core import data, weights
 from headtohead.core.data import Dataset
 from headtohead.core.errors import InputError, Unavailable
+from headtohead.core.tokens import OnTokens
 from headtohead.core.weights import Pretrained
 from headtohead.experiments.spec import Experiment
 
@@ -28,8 +29,8 @@ class Inputs:
         return [part for part, demo in is_demo.items() if demo]
 
 
-def find_inputs(experiment: Experiment) -> Inputs:
-    """Find the model, then the data.
+def find_inputs(experiment: Experiment, on_tokens: OnTokens | None = None) -> Inputs:
+    """Find the model, then the data; ``on_tokens`` hears how many messages are tokenised, of all.
 
     What the user did not name falls back to the embedded demo when it is unavailable; each of the two on its own.
 
@@ -49,7 +50,9 @@ def find_inputs(experiment: Experiment) -> Inputs:
         return data.load_dataset(
             name,
             context_length=pretrained.config.context_length,
-            max_length=about.max_length,
+            max_length=pretrained.config.context_length
+            if about.max_length == "context"
+            else about.max_length,
             label_column=about.label_column,
             text_column=about.text_column,
             balance=about.balanced,
@@ -58,6 +61,7 @@ def find_inputs(experiment: Experiment) -> Inputs:
             drop_duplicates=about.drop_duplicates,
             download=about.download,
             tokenizer=pretrained.tokenizer,
+            on_progress=on_tokens,
         )
 
     try:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from headtohead.experiments.statistics import Summary
 
 
+MANY_MESSAGES = 10_000  # from which on tokenising them takes long enough to say so
+
+
 class Live(Watcher):
     """Shows the plan, the progress and the end on a console."""
 
@@ -36,13 +39,14 @@ class Live(Watcher):
         self.console = console
         self._bars = ExitStack()
         self._progress: display.RunProgress | ClusterProgress | None = None
+        self._tenths = 0  # of the messages are tokenised
         self._directory: Path | None = None  # of the experiment, where histories are to be printed
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
         from headtohead.experiments.runner import plan
 
-        self.planned(plan(experiment))
+        self.planned(plan(experiment, self))
         self._bars.close()
         self.console.print("Dry run: nothing was trained or written.")
 
@@ -52,6 +56,12 @@ class Live(Watcher):
         from headtohead.experiments.preview import print_preview
 
         print_preview(self.console, find_inputs(experiment))
+
+    def tokenised(self, done: int, total: int) -> None:
+        tenths = 10 * done // total
+        if total >= MANY_MESSAGES and tenths > self._tenths:
+            self.console.print(f"{done:,} of {total:,} messages tokenised")
+            self._tenths = tenths
 
     def planned(self, agenda: "Agenda") -> None:
         """The panel with everything that is known before the first run."""
@@ -126,13 +136,15 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "data": f"{dataset.name} ({dataset.source})",
         "": f"{splits} to train / validate / test",
         "messages": _messages(dataset),
-        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}, "
-        f"{dataset.max_length} tokens, classified at {config.readout.words}"
+        "protocol": f"{config.epochs} {plural('epoch', config.epochs)}, batches of {config.batch_size}"
+        + (f" x {config.accumulation_steps} accumulated, " if config.accumulation_steps > 1 else ", ")
+        + f"{dataset.max_length} tokens, classified at {config.readout.words}"
         + ("" if config.causal else ", without a causal mask"),
         "device": device_name(agenda.engine.options.device),
+        **({"memory": agenda.memory} if agenda.memory else {}),
         "seeds": _seeds(agenda),
         **_trials(agenda),
-        "runs": f"{total}{finished}" + ("" if left else " (--force does them again)"),
+        "runs": f"{total}{finished}{_aside(agenda)}" + ("" if left else " (--force does them again)"),
         "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
         "results": str(agenda.directory),
     }
@@ -145,6 +157,11 @@ def _messages(dataset: "Dataset") -> str:
         return f"{len(dataset.label_names)} classes"
     lengths = length_words(about, dataset.max_length)
     return "; ".join([*class_words(about, dataset.label_names), *duplicate_words(about), *lengths])
+
+
+def _aside(agenda: "Agenda") -> str:
+    """How many runs there are beside the comparison, if any."""
+    return f", and {len(agenda.aside)} on subsets and other splits" if agenda.aside else ""
 
 
 def _trials(agenda: "Agenda") -> dict[str, str]:

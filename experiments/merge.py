@@ -57,9 +57,12 @@ def merge_into(target: Path, sources: Sequence[Path]) -> int:
         for source in others:
             for path in sorted(source.glob(f"runs/*/{RECORD_FILE}")):
                 copied += _copy(path.parent, run_directory(target, path.parent.name))
-            for path in sorted((source / "data").glob("*.csv")):
-                if not (target / "data" / path.name).exists():
-                    write_bytes_atomic(target / "data" / path.name, path.read_bytes())
+            for path in sorted(
+                (source / "data").rglob("*.csv")
+            ):  # those of other splits lie in folders of theirs
+                place = target / path.relative_to(source)
+                if not place.exists():
+                    write_bytes_atomic(place, path.read_bytes())
         write_text_atomic(target / EXPERIMENT_FILE, to_json(_joined(descriptions, target.name)))
     return copied
 

@@ -41,6 +41,7 @@ class RunRecord:
     status: Literal["ok", "failed"]
     role: Literal["run", "trial"] = "run"  # a trial chooses hyperparameters and never meets the test messages
     trial_of: str | None = None  # the label for which a trial chooses
+    split: str | None = None  # of core/other_splits.py; None for the data set's own
     train_size: int | None = None  # training messages of a class-balanced subset; None for all
     schema_version: int = SCHEMA_VERSION
     family: str = ""

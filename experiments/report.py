@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.experiments import wording
+from headtohead.experiments.advice_words import advice
 from headtohead.experiments.columns import Cell, Column, Place, legend, shown_in, summary_frame
 from headtohead.experiments.figures import Figures, figures_of
 from headtohead.experiments.inference import LEVEL
@@ -164,6 +165,7 @@ def _table(summary: Summary, place: Place) -> dict[str, Any]:
     return {
         "title": wording.protocol_title(summary),
         "answer": wording.answer(summary),
+        "advice": advice(summary),
         "columns": columns,
         "chooser": chooser,
         "groups": _lines(summary, place, [*columns, *chooser]),

@@ -5,11 +5,15 @@ from typing import Any
 
 from headtohead.core.errors import InputError
 from headtohead.experiments.flags import (
+    check_count,
     check_positive,
     check_share,
     flag,
     read_amount,
+    read_count,
+    read_duration,
     read_share,
+    read_size,
 )
 
 FORMATS = ("png", "pdf")
@@ -35,6 +39,25 @@ class ReportSettings:
         None, "--price-per-hour", "what an hour of this machine costs, in any currency", "AMOUNT", read_amount
     )
 
+    max_size: int | None = flag(
+        None, "--max-size", "recommend only what takes no more on disk, such as 1MB", "SIZE", read_size
+    )
+    max_train_time: float | None = flag(
+        None, "--max-train-time", "only what trains no longer, such as 90s, 10m or 1h", "TIME", read_duration
+    )
+    max_latency: float | None = flag(
+        None,
+        "--max-latency",
+        "only what answers one message within that time, such as 20ms",
+        "TIME",
+        read_duration,
+    )
+    max_memory: int | None = flag(
+        None, "--max-memory", "only what takes no more memory while training, such as 4GB", "SIZE", read_size
+    )
+    labels: int | None = flag(
+        None, "--labels", "how many labelled messages you will have (with --train-sizes)", "N", read_count
+    )
     plots: tuple[str, ...] = flag(
         ("png",), "--plots", "formats of the plots: png, or png,pdf", "LIST", read_formats
     )
@@ -42,6 +65,11 @@ class ReportSettings:
     def __post_init__(self) -> None:
         if "png" not in self.plots or not set(self.plots) <= set(FORMATS):
             raise InputError(f"--plots {','.join(self.plots)}: use png, which the report needs, or png,pdf")
+        for name in ("max_size", "max_train_time", "max_latency", "max_memory"):
+            if (value := getattr(self, name)) is not None:
+                check_positive(f"--{name.replace('_', '-')}", value)
+        if self.labels is not None:
+            check_count("--labels", self.labels)
         if self.max_false_positive_rate is not None:
             check_share("--max-false-positive-rate", self.max_false_positive_rate)
         if self.price_per_hour is not None:

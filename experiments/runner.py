@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import row_loaders
 from headtohead.experiments.environment import describe_environment
 from headtohead.experiments.estimate import Estimate, choose_seeds, estimate_runs
+from headtohead.experiments.events import EventLog
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment, read_description
 from headtohead.experiments.identity import git_state, run_id
 from headtohead.experiments.inputs import Inputs, find_inputs
 from headtohead.experiments.launchers import Launcher, check_launcher, make_launcher
 from headtohead.experiments.launchers.isolated import IsolatedLauncher
+from headtohead.experiments.memory import check_model, memory_needed
 from headtohead.experiments.merge import check_folders, merge_into
 from headtohead.experiments.record import (
     RECORD_FILE,
@@ -38,16 +41,20 @@ from headtohead.experiments.record import (
 )
 from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
+from headtohead.experiments.sequential import Sequential
 from headtohead.experiments.spec import (
+    FEW_SEEDS,
     PRESET_RATES,
+    SUITES,
     TUNE_SEED,
     Experiment,
     check_name,
     safe_name,
 )
-from headtohead.experiments.statistics import Summary, summarise
+from headtohead.experiments.statistics import Summary, evidence_of, summarise
+from headtohead.experiments.trackers import check_trackers, trackers
 from headtohead.experiments.tuning import Candidates, Tuning, candidates
-from headtohead.experiments.watch import Watcher
+from headtohead.experiments.watch import Everyone, Watcher
 from headtohead.strategies import build_variants
 
 LOCK_FILE = ".lock"
@@ -66,6 +73,7 @@ class Agenda:
         estimate: what the runs that are left will take, roughly, the trials included.
         tuning: what is tried first, where something is.
         trials: the runs of the tuning that are known so far.
+        memory: what the run that needs most will take, in words.
         elsewhere: ids of the runs that other shards do.
     """
 
@@ -79,12 +87,15 @@ class Agenda:
     aside: tuple[Run, ...] = ()
     tuning: Tuning | None = None
     trials: tuple[Run, ...] = ()
+    memory: str = ""
     elsewhere: frozenset[str] = frozenset()
 
     @property
     def options(self) -> EngineOptions:
         """With which the runs are computed, here or elsewhere."""
         return self.engine.options.stands_for or self.engine.options
+
+    sequential: Sequential | None = None
 
     @property
     def to_run(self) -> list[Run]:
@@ -110,13 +121,17 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     """
     watch = watch or Watcher()
     started = time.perf_counter()
-    agenda = plan(experiment)
+    agenda = plan(experiment, watch)
     with _only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
+        logs = [EventLog(agenda.directory), *trackers(experiment.output, agenda.directory)]
+        watch = Everyone([*logs, watch])
         watch.planned(agenda)
         _write_description(agenda)
         agenda, interrupted = _tune(agenda, watch)
         interrupted = interrupted or _do_runs(agenda, watch)
+        if agenda.sequential is not None and not interrupted:
+            agenda, interrupted = _until_settled(agenda, agenda.sequential, watch)
         summary = _report(agenda.directory, watch, time.perf_counter() - started)
     if interrupted:
         asked = {run.run_id for run in agenda.runs}
@@ -126,37 +141,68 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     return summary
 
 
-def plan(experiment: Experiment) -> Agenda:
+def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
     """What an experiment would do; writes nothing.
 
     Raises:
         InputError: as :func:`compare`.
     """
+    if experiment.preset in SUITES:
+        raise InputError(
+            f"preset {experiment.preset} is several experiments, not one; run them by `headtohead --preset "
+            f"{experiment.preset}`"
+        )
     build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    check_trackers(experiment.output)
     check_launcher(experiment.launch)
     config = experiment.training.train_config()
     # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
     options = replace(engine_options(experiment), spread=experiment.tuning.any)
-    inputs = find_inputs(experiment)
+    if experiment.launch.launcher == "local":
+        check_model(experiment.model, options)
+    inputs = find_inputs(experiment, (watch or Watcher()).tokenised)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)
     for variant in variants:
         if isinstance(variant.strategy, Strategy):
             variant.strategy.check(inputs.pretrained.config)
     row_loaders(inputs.dataset, config.batch_size)  # a batch that is too large fails here, not in every run
+    here = experiment.launch.launcher == "local"
+    memory = memory_needed(variants, inputs, config, options) if here else ""
     engine = Engine(inputs.pretrained, inputs.dataset, config, _planning_options(experiment, options))
-    seeds = choose_seeds(engine, variants, experiment.seeds)
+    wanted = experiment.seeds or (FEW_SEEDS if experiment.sequential.until_settled else None)
+    seeds = choose_seeds(engine, variants, wanted)
     tuning = _tuning(experiment, variants, engine)
     runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
     trials = _trial_runs(engine, tuning, tuning.first_round()) if tuning else ()
     environment = describe_environment(engine.options.device)
     directory = _directory(experiment, inputs)
-    aside = _size_runs(experiment, engine, variants, seeds)
+    aside = _partial_runs(experiment, engine, variants, seeds)
     agenda = Agenda(
-        experiment, directory, inputs, engine, environment, runs, Estimate(0), aside, tuning, trials
+        experiment,
+        directory,
+        inputs,
+        engine,
+        environment,
+        runs,
+        Estimate(0),
+        aside,
+        tuning,
+        trials,
+        memory=memory,
     )
-    agenda = replace(agenda, elsewhere=_other_shards(agenda))
+    agenda = replace(agenda, elsewhere=_other_shards(agenda), sequential=_sequential(experiment, runs))
     return replace(agenda, estimate=_estimate(agenda))
+
+
+def _sequential(experiment: Experiment, runs: Sequence[Run]) -> Sequential | None:
+    """The looks that are planned, where seeds are added until pairs are settled; by default all of this command."""
+    settings = experiment.sequential
+    if not settings.until_settled:
+        return None
+    labels = dict.fromkeys(run.variant.label for run in runs)
+    seeds = len({run.seed for run in runs})
+    return Sequential.planned(seeds, settings.max_seeds, settings.pairs or list(combinations(labels, 2)))
 
 
 def preset_rates(experiment: Experiment, inputs: Inputs) -> list[str]:
@@ -224,6 +270,7 @@ def engine_options(experiment: Experiment) -> EngineOptions:
         cache_budget=settings.cache_budget,
         compile=settings.compile,
         together=settings.together,
+        recompute=settings.recompute,
     )
 
 
@@ -250,10 +297,10 @@ def _run(engine: Engine, variant: Variant, seed: int, part: Part = WHOLE, trial_
     return Run(variant, seed, identity, None, part, trial_of)
 
 
-def _size_runs(
+def _partial_runs(
     experiment: Experiment, engine: Engine, variants: Sequence[Variant], seeds: Sequence[int]
 ) -> tuple[Run, ...]:
-    """The runs on subsets of the training messages, the smallest first.
+    """The runs on subsets of the training messages, the smallest first, and on other splits.
 
     Raises:
         InputError: a subset that is smaller than a batch, or larger than the training split.
@@ -265,12 +312,10 @@ def _size_runs(
                 f"--train-sizes {size}: must be at least one batch, {batch}, and at most the {rows} messages of the "
                 "training split"
             )
+    parts = [Part(train_size=size) for size in experiment.data.train_sizes if size < rows]
+    parts += [Part(split=name) for name in experiment.data.splits]
     return tuple(
-        _run(engine, variant, seed, Part(train_size=size))
-        for size in experiment.data.train_sizes
-        if size < rows
-        for variant in variants
-        for seed in seeds
+        _run(engine, variant, seed, part) for part in parts for variant in variants for seed in seeds
     )
 
 
@@ -361,7 +406,8 @@ def _other_shards(agenda: Agenda) -> frozenset[str]:
     if agenda.experiment.launch.shard is None:
         return frozenset()
     part, parts = agenda.experiment.launch.shard
-    jobs = {Job(run.variant, run.seed, Path(run.run_id), run.part): run.run_id for run in agenda.runs}
+    runs = (*agenda.runs, *agenda.aside)
+    jobs = {Job(run.variant, run.seed, Path(run.run_id), run.part): run.run_id for run in runs}
     ours = {jobs[job] for group in groups(agenda.engine, list(jobs))[part - 1 :: parts] for job in group}
     return frozenset(jobs.values()) - ours
 
@@ -422,6 +468,9 @@ def _write_description(agenda: Agenda) -> None:
     """data/*.csv and experiment.json."""
     for name, content in agenda.inputs.dataset.csv.items():
         write_bytes_atomic(agenda.directory / "data" / f"{name}.csv", content)
+    for split in agenda.experiment.data.splits:
+        for name, content in agenda.engine.of(Part(split=split)).dataset.csv.items():
+            write_bytes_atomic(agenda.directory / "data" / split / f"{name}.csv", content)
     write_text_atomic(agenda.directory / EXPERIMENT_FILE, to_json(_description(agenda)))
 
 
@@ -440,6 +489,7 @@ def _description(agenda: Agenda) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in agenda.runs}),
         "run_ids": [run.run_id for run in agenda.runs],
         "runs": {run.run_id: {"label": run.variant.label, "seed": run.seed} for run in agenda.runs},
+        "sequential": agenda.sequential and agenda.sequential.values(),
         "tuning": agenda.tuning and agenda.tuning.facts([run.run_id for run in agenda.trials]),
         "model": {
             "name": pretrained.name,
@@ -512,7 +562,7 @@ def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
     variants = tuning.chosen(done)
     runs = tuple(_run(engine, variant, seed) for variant in variants for seed in seeds)
     untuned = agenda.runs if agenda.experiment.tuning.untuned else ()
-    aside = (*untuned, *_size_runs(agenda.experiment, engine, variants, seeds))
+    aside = (*untuned, *_partial_runs(agenda.experiment, engine, variants, seeds))
     known = {run.run_id for run in runs}
     agenda = replace(
         agenda,
@@ -523,6 +573,32 @@ def _tune(agenda: Agenda, watch: Watcher) -> tuple[Agenda, bool]:
     agenda = _without_finished(agenda)
     _write_description(agenda)
     return agenda, False
+
+
+def _until_settled(agenda: Agenda, state: Sequential, watch: Watcher) -> tuple[Agenda, bool]:
+    """Look, and add seeds until all pairs are settled or no look is left. True where interrupted."""
+    while True:
+        summary = summarise(load_experiment(agenda.directory))
+        found = evidence_of(summary)
+        if found is None:
+            return agenda, False  # without predictions of two strategies there is nothing to look at
+        state = state.looked(*found)
+        agenda = replace(agenda, sequential=state)
+        _write_description(agenda)
+        if state.over or all(state.is_settled(*pair) for pair in state.wanted(found[1])):
+            return agenda, False
+        agenda = _without_finished(replace(agenda, runs=_with_more_seeds(agenda, state.looks[state.done])))
+        _write_description(agenda)
+        if _do_runs(agenda, watch):
+            return agenda, True
+
+
+def _with_more_seeds(agenda: Agenda, wanted: int) -> tuple[Run, ...]:
+    """The agenda's runs and those with the seeds that come next, until each variant has ``wanted``."""
+    seeds = list(dict.fromkeys(run.seed for run in agenda.runs))
+    seeds += range(max(seeds) + 1, max(seeds) + 1 + wanted - len(seeds))
+    variants = {run.variant.label: run.variant for run in agenda.runs}
+    return tuple(_run(agenda.engine, variant, seed) for variant in variants.values() for seed in seeds)
 
 
 def _publish(place: Path, folder: Path) -> RunRecord:

@@ -47,8 +47,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        some = f", {self.part.train_size} messages" if self.part.train_size else ""
-        return f"{self.variant.label}, seed {self.seed}{some}"
+        parts = [f"{self.part.train_size} messages" if self.part.train_size else "", self.part.split or ""]
+        return ", ".join([self.variant.label, f"seed {self.seed}", *(part for part in parts if part)])
 
 
 def variant_facts(variant: Variant) -> dict[str, Any]:
@@ -124,6 +124,7 @@ def _run_facts(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
         "train_config": {**facts["train_config"], "epochs": epochs},
         "role": "run" if run.trial_of is None else "trial",
         "trial_of": run.trial_of,
+        "split": run.part.split,
         "train_size": run.part.train_size,
         "run_id": run.run_id,
         "seed": run.seed,

@@ -8,11 +8,13 @@ Each draw goes through :class:`~headtohead.experiments.inference.Evidence` as th
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from headtohead.experiments.inference import LEVEL, MARGIN, Evidence
+from headtohead.experiments.resampling import Splits
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,79 @@ def _outcome(world: World, rng: np.random.Generator) -> tuple[float, ...]:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class SplitWorld:
+    """Two strategies on several splits of one pool of messages.
+
+    Attributes:
+        lead: the true accuracy of the first less that of the second, which is ``accuracy``.
+        splits, seeds: of each strategy, the same for both.
+        seed_deviation, split_deviation: standard deviations of a run's accuracy by its seed, and of a split's by what
+            was trained on. The training messages that two splits share make the latter alike: as much of it as
+            n_test / (n_test + n_train) is common to all splits of a strategy, which is what the correction assumes.
+        pool, test, train: messages in all, tested and trained on.
+        shared, own: as in :class:`World`; a message is as hard in every split that tests on it.
+    """
+
+    lead: float = 0.0
+    accuracy: float = 0.95
+    splits: int = 5
+    seeds: int = 3
+    seed_deviation: float = 0.01
+    split_deviation: float = 0.01
+    pool: int = 1494
+    test: int = 300
+    train: int = 1045
+    shared: float = 0.5
+    own: float = 0.25
+
+    def answers(self, rng: np.random.Generator) -> list[list[np.ndarray]]:
+        """Per strategy and split which messages each run gets right (S,N)."""
+        from scipy import special
+
+        shared, own = rng.standard_normal(self.pool), rng.standard_normal((2, self.pool))
+        alike = self.test / (self.test + self.train)
+        common = rng.standard_normal(2)
+        tested = [rng.permutation(self.pool)[: self.test] for _ in range(self.splits)]
+        answers: list[list[np.ndarray]] = [[], []]
+        for strategy, rows in product(range(2), tested):
+            split = np.sqrt(alike) * common[strategy] + np.sqrt(1 - alike) * rng.standard_normal()
+            level = self.accuracy + (self.lead if strategy == 0 else 0.0) + self.split_deviation * split
+            runs = np.clip(level + self.seed_deviation * rng.standard_normal(self.seeds), 0.0, 1.0)
+            difficulty = np.sqrt(self.shared) * shared[rows] + np.sqrt(self.own) * own[strategy, rows]
+            chance = np.sqrt(1 - self.shared - self.own) * rng.standard_normal((self.seeds, self.test))
+            answers[strategy].append((difficulty + chance < special.ndtri(runs)[:, None]).astype(float))
+        return answers
+
+
+def simulate_splits(world: SplitWorld, experiments: int, seed: int = 0) -> tuple[float, float]:
+    """The share of experiments that call the two different, by the corrected test and by a plain paired t-test."""
+    from scipy import stats
+
+    rng = np.random.default_rng(seed)
+    called = []
+    for _ in range(experiments):
+        evidence = Splits.of(world.answers(rng), world.test / world.train)
+        plain = stats.ttest_rel(*evidence.means).pvalue
+        called.append((evidence.p_value(0, 1) < 1 - LEVEL, plain < 1 - LEVEL))
+    corrected, uncorrected = np.mean(called, axis=0)
+    return float(corrected), float(uncorrected)
+
+
+def splits_table(experiments: int) -> Iterator[str]:
+    """Two strategies on 5 or 10 splits with 3 seeds: how often they are called different, by their true difference."""
+    yield "| splits | seed and split deviation | equal | equal, plain t-test | 3 points | 5 points | 10 points |"
+    yield "| --: | --: | --: | --: | --: | --: | --: |"
+    for splits in (5, 10):
+        for deviation in (0.0, 0.01, 0.024):
+            world = SplitWorld(splits=splits, seed_deviation=deviation, split_deviation=deviation)
+            equal, plain = simulate_splits(world, experiments)
+            leads = [replace(world, lead=lead, accuracy=0.95 - lead) for lead in (0.03, 0.05, 0.1)]
+            found = [simulate_splits(each, experiments)[0] for each in leads]
+            shares = " | ".join(f"{100 * each:.1f} %" for each in (equal, plain, *found))
+            yield f"| {splits} | {100 * deviation:g} | {shares} |"
+
+
 def _share(called: np.ndarray, among: np.ndarray) -> float:
     return float(called[among].mean()) if among.any() else 0.0
 
@@ -145,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--experiments", type=int, default=400, help="draws for each line (default: %(default)s)"
     )
     experiments = parser.parse_args(arguments).experiments
-    for table in (errors_table, power_table):
+    for table in (errors_table, power_table, splits_table):
         print((table.__doc__ or "") + "\n")
         for line in table(experiments):
             print(line, flush=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from headtohead.core.config import CONFIGS, DEFAULT_MODEL, DEMO_MODEL, HUB_NAME, HUB_PREFIX, RANDOM_PREFIX
 from headtohead.core.errors import InputError, shown
+from headtohead.core.other_splits import SHORT_TO_LONG, split_names
 from headtohead.core.readout import READOUTS, ReadoutName
 from headtohead.experiments.flags import (
     check_count,
@@ -41,6 +42,7 @@ TUNE_SEED = 23  # none of those that are compared
 # A preset is a set of flags; one that is given on the command line overrides its one value.
 _CHAPTER = {"epochs": 5, "batch_size": 8, "readout": "last"}
 PRESETS: dict[str, dict[str, Any]] = {"book": _CHAPTER, "demo": _CHAPTER}
+SUITES = ("bonus", "imdb")  # presets of several experiments each (experiments/bonus_rows.py)
 # Learning rates that a preset gives strategies; the book's are far too small for so small a model as the demo's.
 # Chosen on validation messages of both data sets while the demo model was made (core/demo/README.md).
 PRESET_RATES: dict[str, dict[str, float]] = {
@@ -53,6 +55,10 @@ _LARGEST_SEED = 2**63 - 1
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
 )  # no file names on Windows
+
+
+def _read_length(text: str, name: str) -> int | str:
+    return text if text == "context" else read_count(text, name)
 
 
 def _read_file(text: str, name: str) -> str:
@@ -147,12 +153,20 @@ class DataSettings:
     drop_duplicates: bool = flag(
         False, "--drop-duplicates", "keep every text once: in test, else in validation, else in training"
     )
-    max_length: int | None = flag(
+    max_length: int | Literal["context"] | None = flag(
         None,
         "--max-length",
-        "tokens kept of a message (book: the longest training message)",
+        "tokens kept of a message, or context for as many as the model reads (book: the longest training message)",
         "N",
-        read_count,
+        _read_length,
+    )
+    splits: tuple[str, ...] = flag(
+        (),
+        "--splits",
+        "repeat the comparison on N splits of the messages, the usual one and random ones, and on short-to-long "
+        "(trained on short messages, tested on long ones): 5, short-to-long, or both",
+        "LIST",
+        lambda text, name: parse_splits(text, name),
     )
     train_sizes: tuple[int, ...] = flag(
         (),
@@ -164,7 +178,7 @@ class DataSettings:
     download: bool = flag(True, "--offline", "do not try to download anything", off=True)
 
     def __post_init__(self) -> None:
-        if self.max_length is not None:
+        if self.max_length not in (None, "context"):
             check_count("--max-length", self.max_length)
         if self.balance and self.keep_all:
             raise InputError("--balance and --no-balance contradict each other; leave one out")
@@ -195,6 +209,13 @@ class TrainingSettings:
 
     epochs: int = flag(5, "--epochs", "passes over the training messages (book: 5)", "N", read_count)
     batch_size: int = flag(8, "--batch-size", "messages per step (book: 8)", "N", read_count)
+    accumulation_steps: int = flag(
+        1,
+        "--accumulation-steps",
+        "batches whose mean gradient makes one update: --batch-size 2 with 4 of them is a batch of 8 in less memory",
+        "N",
+        read_count,
+    )
     readout: ReadoutName = flag(
         "last",
         "--readout",
@@ -227,6 +248,7 @@ class TrainingSettings:
         if self.outputs not in (None, 1):
             raise InputError(f"--outputs {self.outputs}: use 1, or leave it out for one output per class")
         check_count("--batch-size", self.batch_size)
+        check_count("--accumulation-steps", self.accumulation_steps)
         if self.readout not in READOUTS:
             raise InputError(f"--readout {self.readout}: {did_you_mean(self.readout, READOUTS)}")
 
@@ -241,6 +263,7 @@ class TrainingSettings:
             causal=self.causal,
             outputs=self.outputs,
             class_weights=self.class_weights,
+            accumulation_steps=self.accumulation_steps,
         )
 
 
@@ -284,6 +307,11 @@ class EngineSettings:
         "--compile",
         "compile what is left with torch.compile: seconds to minutes at the start, a few percent per step",
     )
+    recompute: bool = flag(
+        False,
+        "--checkpoint-activations",
+        "compute blocks again in the backward pass instead of keeping them: less memory, a third more time",
+    )
     together: bool = flag(
         True,
         "--one-at-a-time",
@@ -325,6 +353,10 @@ class EngineSettings:
             raise InputError("--bf16-prefix is for --precision bf16; add that or leave it out")
         if self.reference and self.compile:
             raise InputError("--reference computes the plain way; leave out either it or --compile")
+        if self.recompute and self.compile:
+            raise InputError(
+                "--compile keeps what its blocks need; leave out either it or --checkpoint-activations"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,6 +428,12 @@ class OutputSettings:
         False,
         "--only",
         "report this command's runs alone, not all that the folder holds of the same protocol",
+    )
+    tensorboard: bool = flag(
+        False, "--tensorboard", "event files for TensorBoard in the experiment's folder (extra `tensorboard`)"
+    )
+    mlflow: bool = flag(
+        False, "--mlflow", "the runs in MLflow, too, where MLFLOW_TRACKING_URI says (extra `mlflow`)"
     )
 
     def __post_init__(self) -> None:
@@ -474,6 +512,55 @@ class LaunchSettings:
             raise InputError(f"--retries {self.retries}: must lie between 0 and 100")
 
 
+def read_pairs(text: str, name: str) -> tuple[tuple[str, str], ...]:
+    """``"head:lora,lora:dora"`` -> (("head", "lora"), ("lora", "dora"))."""
+    pairs = []
+    for item in text.split(","):
+        first, colon, second = (part.strip() for part in item.partition(":"))
+        if not (first and colon and second) or first == second:
+            raise InputError(
+                f"{name} {text}: {item.strip()!r} is no pair of two labels, as in {name} head:lora"
+            )
+        pairs.append((first, second))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequentialSettings:
+    """Seeds until pairs are settled."""
+
+    until_settled: bool = flag(
+        False,
+        "--until-settled",
+        "add seeds until the pairs are settled or --max-seeds is reached; looks are planned beforehand",
+    )
+    max_seeds: int = flag(20, "--max-seeds", "seeds of each strategy at most (default: 20)", "N", read_count)
+    pairs: tuple[tuple[str, str], ...] = flag(
+        (),
+        "--pairs",
+        "what is to be settled, such as head:lora,lora:dora (default: every pair)",
+        "LIST",
+        read_pairs,
+    )
+
+    def __post_init__(self) -> None:
+        if not self.until_settled and (self.pairs or self.max_seeds != 20):
+            raise InputError("--max-seeds and --pairs are for --until-settled; add it, or leave them out")
+        if not 3 <= self.max_seeds <= 1000:
+            raise InputError(f"--max-seeds {self.max_seeds}: must be from 3 to 1000")
+
+    def check(self, labels: Sequence[str], seeds: Sequence[int] | None) -> None:
+        """InputError where these strategies and first seeds cannot be looked at again and again."""
+        known = dict.fromkeys(labels)
+        for label in (each for pair in self.pairs for each in pair):
+            if label not in known:
+                raise InputError(f"--pairs: {label!r} is not compared; {did_you_mean(label, known)}")
+        if self.until_settled and seeds is not None and not 2 <= len(seeds) <= self.max_seeds:
+            raise InputError(
+                f"--until-settled begins with {len(seeds)} of --seeds, but needs from 2 to --max-seeds {self.max_seeds}"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A set of runs: every strategy label with every seed, on one model and one data set.
@@ -515,8 +602,12 @@ class Experiment:
     preset: str | None = flag(
         None,
         "--preset",
-        f"protocol to start from: {', '.join(PRESETS)} (default: demo with the demo model, else book)",
+        f"protocol to start from: {', '.join(PRESETS)} (default: demo with the demo model, else book); or the book's "
+        f"bonus experiments, row by row: {', '.join(SUITES)}",
         "NAME",
+    )
+    rows: str | None = flag(
+        None, "--rows", "rows of the preset bonus or imdb, such as 1,3,16 (default: all)", "LIST"
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -524,6 +615,7 @@ class Experiment:
     tuning: TuningSettings = field(default_factory=TuningSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     launch: LaunchSettings = field(default_factory=LaunchSettings)
+    sequential: SequentialSettings = field(default_factory=SequentialSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
     command: str = ""  # as it was typed, for the report
@@ -535,11 +627,21 @@ class Experiment:
         "tuning": "tuning (on validation messages; test messages are never touched)",
         "engine": "device and speed (what is left out changes no number)",
         "launch": "where runs happen",
+        "sequential": "as many seeds as it takes",
         "output": "results",
         "report": "what the report is asked",
     }
 
     def __post_init__(self) -> None:
+        if self.rows is not None and self.preset not in SUITES:
+            raise InputError(
+                f"--rows {self.rows} needs a preset that has rows: --preset {' or '.join(SUITES)}"
+            )
+        self.sequential.check(self.strategies, self.seeds)
+        if self.launch.shard is not None and self.sequential.until_settled:
+            raise InputError("--shard divides runs that are known; leave out either it or --until-settled")
+        if self.engine.isolate and self.launch.launcher == "ray":
+            raise InputError("--isolate is of this machine; leave out either it or --launcher ray")
         if self.launch.shard is not None and self.seeds is None:
             part, parts = self.launch.shard
             raise InputError(
@@ -574,6 +676,10 @@ class Experiment:
         if unknown:
             raise InputError(f"there is no setting {unknown[0]!r}; {did_you_mean(unknown[0], cls.keys())}")
         sections = {name: kind(**read_section(kind, values)) for name, kind in cls.sections().items()}
+        if sections["tuning"].any and sections["launch"].shard:
+            raise InputError(
+                "--shard: every shard would try all settings itself; tune without it and give what was chosen by --set"
+            )
         own = read_section(cls, values)
         own["strategies"] = strategy_labels(own.get("strategies"), own.get("plugins", ()))
         return cls(**own, **sections, command=command)
@@ -600,8 +706,10 @@ class Experiment:
 
 def choose_preset(name: str) -> dict[str, Any]:
     """The values of a preset by name; InputError where there is none of that name."""
+    if name in SUITES:
+        return {}
     if name not in PRESETS:
-        raise InputError(f"--preset {name}: no such preset; {did_you_mean(name, PRESETS)}")
+        raise InputError(f"--preset {name}: no such preset; {did_you_mean(name, [*PRESETS, *SUITES])}")
     return PRESETS[name]
 
 
@@ -618,6 +726,23 @@ def parse_seeds(text: str, name: str = "--seeds") -> tuple[int, ...]:
             raise InputError(f"{name} {text}: {word} is there twice; a repeated seed only repeats its run")
         seeds.append(int(word))
     return tuple(seeds)
+
+
+def parse_splits(text: str, name: str) -> tuple[str, ...]:
+    """``"3,short-to-long"`` -> ``("random-2", "random-3", "short-to-long")``: the splits beside the usual one."""
+    names: list[str] = []
+    for word in (item.strip() for item in text.split(",")):
+        if word == SHORT_TO_LONG:
+            names.append(word)
+        elif re.fullmatch(r"[0-9]{1,3}", word) and int(word) > 1:
+            names += split_names(int(word))
+        else:
+            raise InputError(
+                f"{name} {shown(text)}: {shown(word)} is neither a number of splits from 2 to 999 nor {SHORT_TO_LONG}"
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"{name} {shown(text)}: names a split twice; give one number of splits")
+    return tuple(names)
 
 
 def parse_sizes(text: str, name: str) -> tuple[int, ...]:
@@ -667,15 +792,15 @@ def expand_families(labels: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for label in labels for name in members.get(label, [label])))
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, flag: str = "--name") -> None:
     """Raise InputError unless ``name`` can be one plain folder's name on any system."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,99}", name) or name.endswith("."):
         raise InputError(
-            f"--name {name!r}: must be a plain folder name of letters, digits and . _ + = @ - (at most 100, "
+            f"{flag} {name!r}: must be a plain folder name of letters, digits and . _ + = @ - (at most 100, "
             "beginning with a letter, a digit or _)"
         )
     if _RESERVED.fullmatch(name):
-        raise InputError(f"--name {name}: Windows reserves this name for a device; choose another")
+        raise InputError(f"{flag} {name}: Windows reserves this name for a device; choose another")
 
 
 def check_folder(name: str, path: Path) -> None:

@@ -18,6 +18,7 @@ from headtohead.experiments.inference import (
     interval_without_answers,
 )
 from headtohead.experiments.record import RunRecord
+from headtohead.experiments.sequential import Sequential
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,8 +322,26 @@ def pareto_front(points: Sequence[tuple[str, int, float]]) -> tuple[str, ...]:
     return tuple(front)
 
 
+def sequential_of(experiment: LoadedExperiment) -> Sequential | None:
+    """How far a sequential experiment has come; None where seeds were not added until pairs were settled."""
+    values = experiment.description.get("sequential")
+    return Sequential.read(values) if values else None
+
+
+def evidence_of(summary: Summary) -> tuple[Evidence, list[str]] | None:
+    """The answers of the strategies that have any, and their labels; None for fewer than two."""
+    truth = None if summary.truth is None else np.array(summary.truth)
+    answers = {row.label: found for row in summary.rows if (found := answers_of(row.runs, truth)) is not None}
+    if len(answers) < 2:
+        return None
+    fixed = [row.is_baseline and _alike(answers[row.label]) for row in summary.rows if row.label in answers]
+    return Evidence.of(list(answers.values()), fixed), list(answers)
+
+
 def summarise(experiment: LoadedExperiment) -> Summary:
     """Everything the report says in numbers, from an experiment's records and its data/{train,test}.csv."""
+    sequential = sequential_of(experiment)
+    factor = sequential.factor if sequential else 1.0
     truth, train = _classes(experiment, "test"), _classes(experiment, "train")
     rows = [_measured(experiment, wanted, train) for wanted in experiment.description["strategies"]]
     answers = {row.label: found for row in rows if (found := answers_of(row.runs, truth)) is not None}
@@ -331,8 +350,8 @@ def summarise(experiment: LoadedExperiment) -> Summary:
     if answers and truth is not None and len(truth) > 1:
         fixed = [row.is_baseline and _alike(answers[row.label]) for row in rows if row.label in answers]
         evidence = Evidence.of(list(answers.values()), fixed)
-        comparisons = _compare_all(evidence, list(answers))
-        rows = _judged(rows, evidence, list(answers), truth)
+        comparisons = _compare_all(evidence, list(answers), factor)
+        rows = _judged(rows, evidence, list(answers), truth, factor)
     return Summary(
         experiment, tuple(rows), comparisons, unpaired, tuple(truth) if truth is not None else None
     )
@@ -369,16 +388,20 @@ def _best(rows: Sequence[StrategySummary]) -> StrategySummary | None:
 
 
 def _judged(
-    rows: Sequence[StrategySummary], evidence: Evidence, places: Sequence[str], truth: np.ndarray
+    rows: Sequence[StrategySummary],
+    evidence: Evidence,
+    places: Sequence[str],
+    truth: np.ndarray,
+    factor: float = 1.0,
 ) -> list[StrategySummary]:
     """The rows with what follows from all answers together: standing, interval, and the majority's test.
 
-    ``places`` are the labels of the strategies in ``evidence``, in its order.
+    ``places`` are the labels of the strategies in ``evidence``, in its order; ``factor`` multiplies every p-value.
     """
     best = _best(rows)
     assert best is not None, "some strategy has answers, so one is the best"
-    majority = evidence.not_above((truth == np.bincount(truth).argmax()).astype(float))
-    standings = _standings(evidence, places, rows, best)
+    majority = _times(evidence.not_above((truth == np.bincount(truth).argmax()).astype(float)), factor)
+    standings = _standings(evidence, places, rows, best, factor)
     contenders = sum(each.verdict != Verdict.BELOW for each in standings.values())
     judged = []
     for row in rows:
@@ -396,13 +419,17 @@ def _judged(
 
 
 def _standings(
-    evidence: Evidence, places: Sequence[str], rows: Sequence[StrategySummary], best: StrategySummary
+    evidence: Evidence,
+    places: Sequence[str],
+    rows: Sequence[StrategySummary],
+    best: StrategySummary,
+    factor: float,
 ) -> dict[str, Standing]:
     """Each finished strategy against the best one."""
     nothing = np.full(len(places), np.nan)
     top = places.index(best.label) if best.label in places else None
-    equal = nothing if top is None else evidence.below_best(top)
-    beyond = nothing if top is None else evidence.beyond_margin(top)
+    equal = nothing if top is None else _times(evidence.below_best(top), factor)
+    beyond = nothing if top is None else _times(evidence.beyond_margin(top), factor)
     standings = {}
     for row in rows:
         if row.test_accuracy is None:
@@ -418,6 +445,10 @@ def _standings(
             limit = evidence.shortfall_limit(place, top)
             standings[row.label] = Standing(_verdict(*p_values), difference, *p_values, limit)
     return standings
+
+
+def _times(p_values: np.ndarray, factor: float) -> np.ndarray:
+    return np.minimum(p_values * factor, 1.0)  # NaN stays NaN
 
 
 def _verdict(p_equal: float, p_beyond_margin: float) -> Verdict:
@@ -473,14 +504,16 @@ def _alike(correct: np.ndarray) -> bool:
     return bool((correct == correct[:1]).all())
 
 
-def _compare_all(evidence: Evidence, labels: Sequence[str]) -> tuple[Comparison, ...]:
+def _compare_all(evidence: Evidence, labels: Sequence[str], factor: float = 1.0) -> tuple[Comparison, ...]:
     """Every pair of strategies with several seeds, for the matrix: adjusted for all pairs at once."""
     tested = [int(place) for place in np.flatnonzero(evidence.testable)]
     pairs = list(combinations(tested, 2))
     if not pairs:
         return ()
     first, second = np.array(pairs).T
-    alone, together = (evidence.pair_p_values(first, second, among) for among in (2, len(tested)))
+    alone, together = (
+        _times(evidence.pair_p_values(first, second, among), factor) for among in (2, len(tested))
+    )
     return tuple(
         Comparison(
             labels[i], labels[j], float(evidence.means[i] - evidence.means[j]), float(p), float(adjusted)

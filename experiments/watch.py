@@ -1,8 +1,8 @@
 """What happens while an experiment runs, told to whoever wants to show or log it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headtohead.core import training
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 class Watcher:
     """Hears everything and does nothing: the base of those that do, and what a call from Python uses."""
+
+    def tokenised(self, done: int, total: int) -> None:
+        """So many of the messages are tokens now."""
 
     def planned(self, agenda: "Agenda") -> None:
         """Everything before the first run is known."""
@@ -41,3 +44,22 @@ class Watcher:
 
     def interrupted(self, kept: int, of: int) -> None:
         """The user stopped it; ``kept`` runs of this command are finished."""
+
+
+class Everyone(Watcher):
+    """Tells each of several watchers everything, in their order."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self.watchers = tuple(watchers)
+
+
+def _tell(name: str) -> Callable[..., None]:
+    def tell(self: Everyone, *args: Any) -> None:
+        for watcher in self.watchers:
+            getattr(watcher, name)(*args)
+
+    return tell
+
+
+for _name in [name for name in vars(Watcher) if not name.startswith("_")]:
+    setattr(Everyone, _name, _tell(_name))

@@ -1,6 +1,6 @@
 """Numbers and findings in words: every sentence of the report is made here, from the numbers, claiming no more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headtohead.core.readout import READOUTS
@@ -266,6 +266,15 @@ def demo_banner(summary: Summary) -> str:
     )
 
 
+def batches(config: Mapping[str, Any]) -> str:
+    """The batches of a protocol: "batches of 8", or "batches of 2, the gradients of 4 accumulated"."""
+    if "batch_size" not in config:
+        return ""
+    together = config.get("accumulation_steps", 1)
+    more = f", the gradients of {together} accumulated" if together > 1 else ""
+    return f"batches of {config['batch_size']}{more}"
+
+
 def protocol_title(summary: Summary) -> str:
     """What tells a protocol from the others of its folder: "1 epoch, batches of 8, 60 tokens, last_real"."""
     about = summary.experiment.description
@@ -275,12 +284,15 @@ def protocol_title(summary: Summary) -> str:
     epochs = config.get("epochs")
     parts = [
         f"{epochs} {plural('epoch', epochs)}" if epochs else "",
-        f"batches of {config['batch_size']}" if "batch_size" in config else "",
+        batches(config),
         f"{about['dataset'].get('max_length')} tokens",
         str(config.get("position", "")),
         "no causal mask" if config.get("causal") is False else "",
         "one output" if config.get("outputs") == 1 else "",
         "class weights" if config.get("class_weights") else "",
+        f"gradients of {config['accumulation_steps']} batches"
+        if config.get("accumulation_steps", 1) > 1
+        else "",
         about.get("precision") or "",
     ]
     return ", ".join(part for part in parts if part)
@@ -297,7 +309,7 @@ def protocol(summary: Summary) -> list[str]:
         if "epochs" in config
         else "The same number of epochs"
     )
-    batch = f" in batches of {config['batch_size']}" if "batch_size" in config else ""
+    batch = f" in {batches(config)}" if batches(config) else ""
     read = READOUTS.get(config.get("position", ""), config.get("position"))
     mask = ", without a causal mask" if config.get("causal") is False else ""
     return [

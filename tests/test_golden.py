@@ -15,6 +15,9 @@ from tests.paths import GOLDEN, SMS, TINY_CHECKPOINT, WHY_SKIPPED
 
 pytestmark = pytest.mark.skipif(not (GOLDEN.is_file() and SMS.is_file()), reason=WHY_SKIPPED)
 
+# Rows of the book's bonus experiments that the traces hold, by our labels.
+BONUS = {1: "last_block", 3: "head"}
+LONG_BONUS = {4: "last_n_blocks@n=2", 5: "all_layers"}
 # Our labels, and the names under which the traces hold the same runs.
 QUICK = {"head": "head", "last_block": "last_block"}
 LONG = {"lora": "lora_peft", "all_layers": "all", "last_n_blocks@n=2": "last_two_blocks"}
@@ -97,6 +100,30 @@ def test_the_three_csv_files_are_the_books(quick: Path) -> None:
 @pytest.mark.parametrize(("label", "name"), QUICK.items())
 def test_losses_and_accuracies_are_the_books(quick: Path, label: str, name: str) -> None:
     assert_agrees(quick, label, golden()["runs"][name])
+
+
+def run_bonus(rows: dict[int, str], folder: Path, cache: Path) -> Path:
+    """The experiment's folder after some rows of the preset bonus."""
+    argv = ["--preset", "bonus", "--rows", ",".join(map(str, rows)), "--weights-dir", str(TINY_CHECKPOINT)]
+    argv += ["--data", str(SMS), "--device", "cpu", "--offline", "--results-dir", str(folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADTOHEAD_CACHE", str(cache))
+        assert command_line.main(argv) == command_line.EXIT_OK
+    return folder / "bonus"
+
+
+@pytest.mark.parametrize("rows", [BONUS, pytest.param(LONG_BONUS, marks=pytest.mark.slow)])
+def test_rows_of_the_bonus_are_the_books(rows: dict[int, str], tmp_path: Path, cache: Path) -> None:
+    directory = run_bonus(rows, tmp_path, cache)
+    for label in rows.values():
+        assert_agrees(directory, label, golden()["runs"][{**QUICK, **LONG}[label]])
+    table = (tmp_path / "bonus.csv").read_text(encoding="utf-8")
+    assert [line.partition(",")[0] for line in table.splitlines()[1:]] == [str(row) for row in rows]
+    # Not GPT-2's weights, so no published figure stands beside ours.
+    assert "95.00" not in table and "No published figure" in (tmp_path / "bonus.md").read_text(
+        encoding="utf-8"
+    )
+    assert "none stands beside ours" in (directory / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

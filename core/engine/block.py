@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from headtohead.core.engine.half import HalfInput
 from headtohead.core.engine.linear import SharedInput, Updates, bias_of, effective_weight
 from headtohead.core.engine.products import MKL, Products
+from headtohead.core.engine.recompute import recomputed
 from headtohead.core.engine.sequences import Layout
 from headtohead.core.model import GPTModel, LayerNorm, TransformerBlock
 
@@ -60,6 +61,11 @@ class EngineBlock:
         mode = "reduce-overhead" if device.startswith("cuda") else None
         self.all_tokens = torch.compile(self.all_tokens, mode=mode)  # type: ignore[method-assign]
         self.last_token = torch.compile(self.last_token, mode=mode)  # type: ignore[method-assign]
+
+    def recompute(self) -> None:
+        """Keep nothing of a block for the backward pass but what goes into it."""
+        self.all_tokens = recomputed(self.all_tokens)  # type: ignore[method-assign]
+        self.last_token = recomputed(self.last_token)  # type: ignore[method-assign]
 
     def parameters_changed(self) -> None:
         """Weights merged for the last step are stale."""

@@ -41,12 +41,14 @@ from headtohead.core.engine.plan import (
 )
 from headtohead.core.engine.prefix import PrefixCache, Stored
 from headtohead.core.engine.products import MKL, find_products, onednn_works
+from headtohead.core.engine.recompute import RecomputedForward
 from headtohead.core.engine.sequences import Sequences, distinct_sequences
 from headtohead.core.engine.threads import SMALL, threads_per_product
 from headtohead.core.engine.trial import Trial, first_line
 from headtohead.core.engine.verify import PlanFailed, Verdict, Watch
 from headtohead.core.errors import InputError, TrainingError
 from headtohead.core.model import GPTModel
+from headtohead.core.resplit import places, resplit
 from headtohead.core.sample import balanced_rows
 from headtohead.core.strategy import (
     Baseline,
@@ -191,12 +193,24 @@ class Engine:
     def of(self, part: Part) -> "Engine":
         """This engine for runs that get a part of the data or of the protocol; what was computed once is shared."""
         if part not in self._parts:
-            engine = copy.copy(self)
+            engine = copy.copy(self._parts[WHOLE])
             engine.part = part
-            config = self._parts[WHOLE].config
-            engine.config = config if part.epochs is None else replace(config, epochs=part.epochs)
+            if part.epochs is not None:
+                engine.config = replace(engine.config, epochs=part.epochs)
+            if part.split is not None:
+                engine._split(part.split)
             self._parts[part] = engine
         return self._parts[part]
+
+    def _split(self, name: str) -> None:
+        """Put the messages into other splits; they stay the same sequences, whose hidden states are kept."""
+        found = places(self.dataset, name)
+        numbers = torch.cat([self.sequences.of_row[split] for split in SPLITS])
+        self.dataset = resplit(self.dataset, found)
+        self.sequences = replace(
+            self.sequences, of_row={split: numbers[rows] for split, rows in found.items()}
+        )
+        self.labels = {split: getattr(self.dataset, split).labels.to(self.options.device) for split in SPLITS}
 
     def train_rows(self, seed: int) -> list[int] | None:
         """The rows of train that a run with that seed may see; None for all."""
@@ -233,7 +247,7 @@ class Engine:
             count_parameters(model.parameters()),
             plan.cut,
             plan.cut == n_blocks + 2 and not facts.overrides and _trains_plain_head(model, facts),
-            in_words(plan, n_blocks, None, self.sequences, None, self.products),
+            self._words(plan, None, None),
             plan.restructured,
             facts.steps,
         )
@@ -363,7 +377,7 @@ class Engine:
         run.meter.start_training()
         with run.meter.measure("train"):
             optimizer = self.optimizer_of(model, strategy, fused=run.plan.fused_optimizer)
-            strategy.before_training(model, self.config.epochs, self.steps_per_epoch)
+            strategy.before_training(model, self.config.epochs, self.updates_per_epoch)
             watch = Watch(model, strategy, run.verdict.facts) if run.verdict.facts else None
 
             def on_step(progress: Progress) -> None:
@@ -373,15 +387,28 @@ class Engine:
 
             total_steps = self.config.epochs * self.steps_per_epoch
             history = train(
-                model, strategy, run.forward, optimizer, events, total_steps, on_step, self.class_weights
+                model,
+                strategy,
+                run.forward,
+                optimizer,
+                events,
+                total_steps,
+                on_step,
+                self.class_weights,
+                self.config.accumulation_steps,
             )
             if watch is not None:
                 watch.check_end()
             model.zero_grad(set_to_none=True)
             if run.compact is not None:
-                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.steps)
+                run.compact.expand(decay_per_step(optimizer, model.tok_emb.weight), history.updates)
                 run.forward = self.forward_of(model, strategy, run.plan, run.stored, self.sequences)
         return history
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Of the parameters: steps, unless gradients are accumulated."""
+        return -(-self.steps_per_epoch // self.config.accumulation_steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -400,22 +427,22 @@ class Engine:
     def finish(self, run: TrainingRun, history: History) -> Outcome:
         """Save a trained run, reload it onto a base with another random head, and evaluate the reloaded one.
 
-        A trial is evaluated on train and validation as it is, and nothing of it is saved.
+        A trial is evaluated as it is, on validation and as many batches of train as the protocol measures on, and
+        nothing of it is saved.
         """
         meter, peak = run.meter, run.meter.peak_memory_bytes()
         above_model = meter.memory_above_model_bytes()
         batches = history.final_batches
         with meter.measure("eval"):
-            train_result = evaluate(run.forward, "train", batches["train"])
+            some = None if self.part.test else self.config.evaluate_batches
+            train_result = evaluate(run.forward, "train", batches["train"][:some])
             validation_result = evaluate(run.forward, "validation", batches["validation"])
             test_result, warnings = self._tested(run, batches["test"]) if self.part.test else (None, [])
         if not meter.exact_peak:
             warnings.append("peak memory covers earlier runs of this process, too")
         before, after = self._forgetting(run)
         compact_rows = len(run.compact.used) if run.compact else None
-        words = in_words(
-            run.plan, self.pretrained.config.n_layers, run.stored, self.sequences, compact_rows, self.products
-        )
+        words = self._words(run.plan, run.stored, compact_rows)
         return Outcome(
             history=history,
             train=train_result,
@@ -447,14 +474,15 @@ class Engine:
             return None, None
         changed = any(not name.startswith("out_head.") for name in trained_names(run.model))
         with self.drawing:
-            before = self._language_loss
+            whole = self._parts[WHOLE]  # the same for every part
+            before = whole._language_loss
             if before is not None and not (changed or run.untrained):
                 return before, before
             tokenizer = self.pretrained.tokenizer or GPT2
             token_ids, pretrained = plain_tokens(self.dataset.max_length, tokenizer), self.pretrained.build()
             head = pretrained.out_head.weight
             if before is None:
-                before = self._language_loss = language_loss(pretrained, head, token_ids)
+                before = whole._language_loss = language_loss(pretrained, head, token_ids)
             if not (changed or run.untrained):
                 return before, before
             return before, language_loss(run.model, head, token_ids.to(self.options.device))
@@ -499,6 +527,13 @@ class Engine:
         plan = run.plan if same else reference("the reloaded classifier is put together in another way")
         forward = self.forward_of(run.rebuilt, run.strategy, plan, run.stored, self.sequences)
         return forward, _warnings(run.untrained)
+
+    def _words(self, plan: Plan, stored: Stored | None, rows_of_embedding: int | None) -> list[str]:
+        """What a plan and the options do, one sentence each."""
+        n_blocks = self.pretrained.config.n_layers
+        words = in_words(plan, n_blocks, stored, self.sequences, rows_of_embedding, self.products)
+        recomputes = self.options.recompute and plan.cut <= n_blocks
+        return [*words, "blocks computed again in the backward pass, to save memory"] if recomputes else words
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -595,11 +630,14 @@ class Engine:
                 strategy.low_rank(model),
                 fixed=not overridden(strategy) & {"before_training", "after_step"},
                 compiled=self.options.compile and not trial,
+                recompute=self.options.recompute,
                 products=self.products if plan.onednn else MKL,
                 half=half,
             )
         else:
             forward = ReferenceForward(model, self.dataset, self.config, device)
+        if self.options.recompute and not plan.restructured:
+            forward = RecomputedForward(forward, model)
         rounded = self.options.precision == "bf16" and not (trial or half)
         return AutocastForward(forward, device) if rounded else forward
 

@@ -62,6 +62,7 @@ class PlannedForward:
         updates: declared low-rank updates of inserted layers.
         fixed: no parameter outside of those that train now will change.
         compiled: the blocks go through ``torch.compile``.
+        recompute: the blocks are computed again in the backward pass instead of kept.
         products: which library computes matrix products in float32.
         half: the blocks multiply in bfloat16.
     """
@@ -79,6 +80,7 @@ class PlannedForward:
         *,
         fixed: bool,
         compiled: bool = False,
+        recompute: bool = False,
         products: Products = MKL,
         half: bool = False,
     ) -> None:
@@ -110,6 +112,9 @@ class PlannedForward:
         if compiled:
             for each in self._blocks:
                 each.compile(self._device)
+        if recompute:
+            for each in self._blocks:
+                each.recompute()
         self._known = torch.zeros(len(sequences), dtype=torch.bool)
         self._table: Tensor | None = None
 
@@ -146,7 +151,7 @@ class PlannedForward:
         cut, stored = self.plan.cut, self._stored
         if cut > self._n_blocks + self._pools:
             assert stored is not None
-            at = self._take(stored.hidden, numbers)
+            at = self._take(stored, numbers)
         else:
             at = self._through_blocks(numbers)
         if cut <= self._n_blocks + 1:
@@ -163,7 +168,7 @@ class PlannedForward:
             token_ids = self._token_ids[rows.to(self._device, non_blocking=True)]
             x = self.model.tok_emb(token_ids) + self.model.pos_emb(token_positions.to(self._device))
         else:
-            x = self._take(self._stored.hidden, rows)
+            x = self._take(self._stored, rows)
         first = max(self.plan.cut - 1, 0)
         if not self.plan.restructured:
             padded: Tensor = self.model.trf_blocks[first:](layout.pad(x))
@@ -179,9 +184,9 @@ class PlannedForward:
             return x[layout.read]
         return last.last_token(layout.pad(last.normalize(x)), x[layout.read], layout.ended())
 
-    def _take(self, rows: Tensor, numbers: Tensor) -> Tensor:
+    def _take(self, stored: Stored, rows: Tensor) -> Tensor:
         """Rows of hidden states, which may lie on the CPU although the model does not, on the model's device."""
-        return rows[numbers.to(rows.device, non_blocking=True)].to(self._device)
+        return stored.take(rows).to(self._device)
 
 
 class AutocastForward:

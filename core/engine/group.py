@@ -74,6 +74,7 @@ def follow(
     for history, run_events in zip(histories, events, strict=True):
         steps = [event for event in run_events if isinstance(event, Step)]
         history.steps, history.examples_seen = len(steps), steps[-1].moment.examples_seen
+        history.updates = len(steps)
         history.final_batches = next(event.batches for event in run_events if isinstance(event, Finish))
     return histories
 

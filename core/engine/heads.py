@@ -30,15 +30,28 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8  # AdamW's defaults in torch
 
 
 def fit_heads(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[Ended]:
-    """All runs that train the head alone, as one batched problem."""
+    """All runs that train the head alone, as one batched problem for each part of the data.
+
+    Runs of one part have equally many steps; one model, prepared once, serves all parts.
+    """
     run = engine.prepare(jobs[0], on_progress)
-    if run.stored is None:  # its plan did not agree with the reference path
-        for job in jobs:
-            yield fit_alone(engine, job, on_progress)
-        return
+    for part in dict.fromkeys(job.part for job in jobs):
+        own = [job for job in jobs if job.part == part]
+        if run.stored is None:  # its plan did not agree with the reference path
+            for job in own:
+                yield fit_alone(engine.of(part), job, on_progress)
+        else:
+            yield from _fit_part(engine.of(part), own, run, on_progress)
+
+
+def _fit_part(
+    engine: Engine, jobs: Sequence[Job], run: TrainingRun, on_progress: OnProgress
+) -> Iterator[Ended]:
+    """Runs on one part of the data, with the prepared model of ``run``."""
     with engine.drawing:
         heads = [_first_head(engine, job, run) for job in jobs]
         events = [events_of(engine, job.seed) for job in jobs]
+    run.meter.seconds["train"] = 0.0
     with run.meter.measure("train"):
         solver = _Heads(engine, jobs, run, heads)
         before = [

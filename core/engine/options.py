@@ -22,6 +22,7 @@ class EngineOptions:
         cache_budget: bytes of hidden states that may be kept in memory; None for half of what is available.
         compile: the engine's blocks go through torch.compile.
         together: several seeds of a strategy may run at once where that is exact.
+        recompute: blocks are computed again in the backward pass instead of kept (recompute.py).
         spread: runs of a small model go one per core, even where they share nothing, so no time is of a run alone.
         stands_for: the options of engines elsewhere, for which one with these options plans; None where it runs
             itself.
@@ -35,6 +36,7 @@ class EngineOptions:
     cache_budget: int | None = None
     compile: bool = False
     together: bool = True
+    recompute: bool = False
     spread: bool = False
     stands_for: "EngineOptions | None" = None
 
@@ -49,11 +51,13 @@ class Part:
     """What a run gets of the data set and of the protocol; all of both by default.
 
     Attributes:
+        split: a name of ``core.other_splits``; None for the data set's own split.
         train_size: that many training messages, as ``core.sample`` takes them; None for all.
         epochs: None for the protocol's.
         test: False for a trial, which never meets the test messages and leaves no classifier.
     """
 
+    split: str | None = None
     train_size: int | None = None
     epochs: int | None = None
     test: bool = True

@@ -13,15 +13,17 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from headtohead.core.engine.block import EngineBlock, transformer_blocks
+from headtohead.core.engine.mapped import MappedFile
 from headtohead.core.engine.products import MKL, Products
 from headtohead.core.engine.sequences import Sequences
 from headtohead.core.engine.threads import AVAILABLE
@@ -32,6 +34,9 @@ from headtohead.core.model import GPTModel
 Fill = Callable[[dict[int, Tensor], list[Tensor], Callable[[int, int], None]], None]
 
 VERSION = 2  # part of the key on disk: raise it when the computation changes
+MOST_IN_MEMORY = (
+    2 * 2**30
+)  # bytes; a mapped file is read as fast from the system's cache, and is not resident
 DEFAULT_LIMIT = 10 * 2**30  # bytes of a cache folder
 HIDDEN, HASH = "hidden.f32", "hidden.sha256"
 CHUNK_TOKENS = 1920  # tokens computed together: 16 padded messages of the book
@@ -51,6 +56,14 @@ class Stored:
     hidden: Tensor
     seconds: float
     words: str
+    mapped: MappedFile | None = None  # where it lies in a file
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Some rows, where the hidden states lie."""
+        values = self.hidden[rows.to(self.hidden.device, non_blocking=True)]
+        if self.mapped is not None:
+            self.mapped.touched(values.nbytes)
+        return values
 
 
 @dataclass
@@ -63,7 +76,8 @@ class PrefixCache:
         emb_dim: D.
         weights_sha256: identifies the pretrained weights.
         device: where the hidden states are computed and, when they fit, kept.
-        budget: bytes that may be kept in memory; None for half of what is available now.
+        budget: bytes that may be kept in memory; None for half of what is available now, on a CPU at most
+            :data:`MOST_IN_MEMORY`.
         folder: keep what is computed there for later processes; None for this process only.
         limit: bytes that the folder may hold; what was used longest ago goes first.
         products: which library computes matrix products.
@@ -181,7 +195,7 @@ class PrefixCache:
             return self.budget - self._in_memory
         if self.device.startswith("cuda"):
             return int(torch.cuda.mem_get_info(self.device)[0]) // 2
-        return available_memory() // 2
+        return min(available_memory() // 2, MOST_IN_MEMORY - self._in_memory)
 
     def _disk(self) -> Path:
         if self.folder is not None:
@@ -200,14 +214,14 @@ class PrefixCache:
         start = time.perf_counter()
         places = {cut: self._allocate(cut) for cut in cuts}
         wanted = {cut: place.hidden for cut, place in places.items()}
+        mapped = {cut: place.mapped for cut, place in places.items() if place.mapped is not None}
         chunks = chunks_of(self.sequences)
         if self.elsewhere:
             self.elsewhere(wanted, chunks, on_progress)
         else:
             model = build().to(self.device)
-            _Pass(model, self.sequences, wanted, self.device, self.products, self.half).run(
-                chunks, on_progress
-            )
+            a_pass = _Pass(model, self.sequences, wanted, self.device, self.products, self.half, mapped)
+            a_pass.run(chunks, on_progress)
             self.passed += len(self.sequences)
         seconds = time.perf_counter() - start
         for cut, place in places.items():
@@ -222,17 +236,18 @@ class PrefixCache:
         if self.folder is not None:
             self._make_room(self.size(cut))
         folder = Path(tempfile.mkdtemp(dir=self._disk(), prefix=".computing-"))
-        return _Place(folder, _map_file(folder / HIDDEN, self._shape(cut)))
+        mapped = MappedFile(folder / HIDDEN, self._shape(cut))
+        return _Place(folder, mapped.tensor, mapped)
 
     def _keep(self, cut: int, place: "_Place", seconds: float) -> Stored:
         if place.folder is None:
             where = "in memory"
         elif self.folder is None:
-            where = "memory-mapped, because it exceeds the memory budget"
+            where = "memory-mapped, because that exceeds the memory budget"
         else:
             where = f"on disk in {self.folder}"
             self._publish(cut, place)
-        return Stored(place.hidden, seconds, f"{_mb(self.size(cut))} {where}")
+        return Stored(place.hidden, seconds, f"{_mb(self.size(cut))} {where}", place.mapped)
 
     # --- on disk ---------------------------------------------------------------------------------------------
 
@@ -260,11 +275,12 @@ class PrefixCache:
             shutil.rmtree(folder)  # damaged: computed again
             return False
         os.utime(folder / HASH)
-        hidden = _map_file(folder / HIDDEN, self._shape(cut))
+        mapped = MappedFile(folder / HIDDEN, self._shape(cut))
+        hidden = mapped.tensor
         if self.device != "cpu" and self.size(cut) <= self._budget():
             hidden = hidden.to(self.device)
         words = f"{_mb(self.size(cut))} read from {self.folder}"
-        self._stored[cut] = Stored(hidden, time.perf_counter() - start, words)
+        self._stored[cut] = Stored(hidden, time.perf_counter() - start, words, mapped)
         return True
 
     def _make_room(self, size: int) -> None:
@@ -285,6 +301,7 @@ class _Place:
 
     folder: Path | None
     hidden: Tensor
+    mapped: MappedFile | None = None
 
 
 class _Pass:
@@ -298,8 +315,10 @@ class _Pass:
         device: str,
         products: Products,
         half: bool,
+        mapped: Mapping[int, MappedFile] = MappingProxyType({}),
     ) -> None:
         self.device = device
+        self.mapped = mapped
         self.model = model
         self.sequences = sequences
         self.wanted = wanted
@@ -350,6 +369,8 @@ class _Pass:
         if cut in self.wanted:
             target = self.wanted[cut]
             target[rows.to(target.device)] = values.to(target.device)
+        if cut in self.mapped:
+            self.mapped[cut].touched(values.nbytes)
 
 
 def chunks_of(sequences: Sequences) -> list[Tensor]:
@@ -358,12 +379,6 @@ def chunks_of(sequences: Sequences) -> list[Tensor]:
     order = torch.argsort(lengths, stable=True)
     sizes = torch.bincount((torch.cumsum(lengths[order], 0) - 1) // CHUNK_TOKENS)
     return [chunk for chunk in order.split(sizes.tolist()) if len(chunk)]
-
-
-def _map_file(path: Path, shape: tuple[int, int]) -> Tensor:
-    """A float32 tensor over a file of that size, which is made where it is missing."""
-    size = shape[0] * shape[1]
-    return torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(shape)
 
 
 def available_memory() -> int:

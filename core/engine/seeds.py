@@ -63,14 +63,15 @@ def way_of(engine: Engine, variant: Variant) -> Way:
         seen = engine.inspect(variant)
     except Exception:  # noqa: BLE001 - its run will fail with the same error, alone, and be recorded so
         return Way.ALONE
-    if seen.only_head:
+    every_step = engine.config.accumulation_steps == 1  # updates the parameters
+    if seen.only_head and every_step:
         return Way.HEADS
     # One thread computes a product of a small model, so a run leaves the other cores idle.
     idle_cores = options.spread and engine.pretrained.config.emb_dim < SMALL
     if (seen.cut or (idle_cores and seen.restructured)) and options.device == "cpu" and not seen.steps:
         return Way.SIDE_BY_SIDE  # cores share nothing but memory, so batching gains nothing
-    on_cuda = options.device.startswith("cuda") and not options.compile
-    if seen.cut and seen.restructured and on_cuda and can_be_stacked(strategy):
+    on_cuda = options.device.startswith("cuda") and not (options.compile or options.recompute)
+    if seen.cut and seen.restructured and on_cuda and every_step and can_be_stacked(strategy):
         return Way.STACKED
     return Way.ALONE
 
@@ -79,7 +80,7 @@ def _kind(engine: Engine, job: Job) -> object:
     """Jobs of the same kind form a group; a job that must run alone has a kind of its own."""
     way = way_of(engine.of(job.part), job.variant)
     if way is Way.HEADS:
-        return way, job.part
+        return way, job.part.split, job.part.test  # subsets share the model and its hidden states
     if way is Way.SIDE_BY_SIDE and not job.part.test:
         return way, job.part, job.variant.name  # whatever their hyperparameters
     return way, job.part, repr(job.variant), job.seed if way is Way.ALONE else None

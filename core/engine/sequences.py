@@ -11,6 +11,7 @@ Shapes: U distinct sequences, B of them in a batch, n their tokens together, T t
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,17 +113,19 @@ class Sequences:
 def distinct_sequences(dataset: Dataset, config: TrainConfig) -> Sequences:
     """Find the distinct sequences of a data set, in the order of their first row (train, validation, test)."""
     readout = config.readout
-    numbers: dict[tuple[tuple[int, ...], int], int] = {}
+    numbers: dict[tuple[bytes, int], int] = {}  # tokens as bytes, which take a twentieth of a tuple's memory
     of_row: dict[SplitName, Tensor] = {}
     for name in SPLITS:
         split = getattr(dataset, name)
         lengths = readout.lengths(split.last_position, dataset.max_length)
         read = readout.positions(split.last_position, dataset.max_length)
         read = lengths - 1 if read is None else read
-        rows = [tuple(row[:end]) for row, end in zip(split.token_ids.tolist(), lengths.tolist(), strict=True)]
+        token_ids = split.token_ids.to(torch.int32).numpy()
+        parts = zip(token_ids, lengths.tolist(), read.tolist(), strict=True)
         of_row[name] = torch.tensor(
-            [numbers.setdefault(key, len(numbers)) for key in zip(rows, read.tolist(), strict=True)]
+            [numbers.setdefault((row[:end].tobytes(), at), len(numbers)) for row, end, at in parts]
         )
-    token_ids = torch.tensor([token for row, _ in numbers for token in row])
+    whole = np.frombuffer(b"".join(row for row, _ in numbers), dtype=np.int32)
     reads = None if readout.causal or readout.pools else torch.tensor([at for _, at in numbers])
-    return Sequences(token_ids, torch.tensor([len(row) for row, _ in numbers]), of_row, reads, readout)
+    ends = torch.tensor([len(row) // whole.itemsize for row, _ in numbers])
+    return Sequences(torch.from_numpy(whole.astype(np.int64)), ends, of_row, reads, readout)

@@ -127,5 +127,5 @@ def _inputs(
         rows = sequences.offsets[numbers][..., None] + torch.minimum(within, lengths[..., None] - 1)
         if sequences.equal_length is None:
             behind = (within >= lengths[..., None]).to(device, non_blocking=True)
-    hidden = stored.hidden[rows.to(stored.hidden.device, non_blocking=True)].to(device)
+    hidden = stored.take(rows).to(device)
     return hidden, read.to(device, non_blocking=True), behind

@@ -48,7 +48,7 @@ class Trial:
             return
         parts = [id(module) for module in model.modules()]
         self.optimizer = engine.optimizer_of(model, strategy, fused=engine.allowed.fused_optimizer)
-        strategy.before_training(model, engine.config.epochs, engine.steps_per_epoch)
+        strategy.before_training(model, engine.config.epochs, engine.updates_per_epoch)
         self.facts = look(model, strategy)
         if parts == [id(module) for module in model.modules()]:
             self.plan = engine.plan_of(model, strategy)

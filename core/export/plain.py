@@ -8,6 +8,7 @@ from torch import nn
 from headtohead.core.classifier import Classifier
 from headtohead.core.errors import InputError
 from headtohead.core.model import GPTModel
+from headtohead.core.single_output import SingleOutput
 from headtohead.core.weights.pretrained import model_without_values
 
 
@@ -18,6 +19,8 @@ def plain_model(classifier: Classifier) -> GPTModel:
         InputError: what its strategy inserted cannot be folded into weights.
     """
     model = copy.deepcopy(classifier.model).cpu()
+    if type(model.out_head) is SingleOutput:
+        model.out_head = _two_outputs(model.out_head)
     if strange(model):
         classifier.strategy.merge(model)
     if left := strange(model):
@@ -25,6 +28,15 @@ def plain_model(classifier: Classifier) -> GPTModel:
             f"a classifier trained by {classifier.info.label} cannot be exported as a plain GPT-2: {left}"
         )
     return model
+
+
+@torch.no_grad()
+def _two_outputs(head: SingleOutput) -> nn.Linear:
+    """The same logits, 0 and z, from a head with an output for each of the two classes."""
+    both = nn.Linear(head.in_features, 2)
+    both.weight.copy_(torch.cat([torch.zeros_like(head.weight), head.weight]))
+    both.bias.copy_(torch.cat([torch.zeros_like(head.bias), head.bias]))
+    return both
 
 
 def strange(model: GPTModel) -> str | None:

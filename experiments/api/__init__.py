@@ -17,11 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headtohead.core.classifier import Classifier
+    from headtohead.core.classify import Answer
     from headtohead.core.strategy import Baseline, Strategy
     from headtohead.experiments.statistics import Summary
     from headtohead.experiments.watch import Watcher
 
-__all__ = ["Baseline", "Strategy", "compare", "export_classifier", "list_strategies", "load_classifier"]
+__all__ = [
+    "Baseline",
+    "Strategy",
+    "classify",
+    "compare",
+    "export_classifier",
+    "list_strategies",
+    "load_classifier",
+    "load_classifiers",
+]
 
 
 def compare(
@@ -79,6 +89,40 @@ def load_classifier(run: str | Path, device: str = "cpu") -> Classifier:
     from headtohead.core.classifier import load_classifier as load
 
     return load(Path(run), device=device)
+
+
+def load_classifiers(experiment: str | Path, device: str = "cpu") -> dict[str, Classifier]:
+    """All classifiers of an experiment's folder, ``results/NAME``, by label (and seed, where a label has several).
+
+    ``headtohead.classify`` asks them all at once.
+
+    Raises:
+        headtohead.core.errors.InputError: the folder holds no classifier, or what one needs is not there.
+    """
+    from headtohead.core.classify import find_classifiers
+
+    return find_classifiers(Path(experiment), device=device)
+
+
+def classify(
+    folder: str | Path, texts: Sequence[str], *, latency: bool = False, device: str = "cpu"
+) -> dict[str, list[Answer]]:
+    """What the classifier of a run, or every one of an experiment, says of some texts; as ``headtohead classify``.
+
+    Args:
+        folder: a run's or an experiment's.
+        texts: the messages.
+        latency: classify one message at a time, and time it.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Returns:
+        By the classifier's name, an answer for each text: ``label``, ``probability``, ``probabilities`` of all
+        classes, ``milliseconds``.
+    """
+    from headtohead.core.classify import answer
+
+    found = load_classifiers(folder, device)
+    return {name: answer(each, texts, latency=latency) for name, each in found.items()}
 
 
 def export_classifier(run: str | Path, to: str, output: str | Path | None = None) -> Path:

@@ -74,11 +74,9 @@ def _training(rows: list[StrategySummary], price: float | None) -> Table:
         columns["energy"] = lambda row: _of(row, "train_joules", lambda value: f"{short_count(value)} J")
     if price:
         columns["price of a run"] = lambda row: _price(row, price)
-    return _table(
-        rows,
-        columns,
-        "Training, means ± standard deviations over the runs that were timed alone, where some were (‡ none was).",
-    )
+    together = " ‡ Several seeds were timed together." if any(row.timed_in_groups for row in rows) else ""
+    caption = f"Training, means ± standard deviations over the runs that were timed alone, where some were.{together}"
+    return _table(rows, columns, caption)
 
 
 def _answering(rows: list[StrategySummary]) -> Table:

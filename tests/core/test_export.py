@@ -133,6 +133,15 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
         export_classifier(run, "gptmodel", tmp_path / "out")
 
 
+def test_a_single_output_becomes_two(tmp_path: Path) -> None:
+    (variant,) = strategies.build_variants(["head"])
+    config = TrainConfig(epochs=1, position="last_real", outputs=1)
+    Engine(find_pretrained("demo", None), small.dataset(), config).fit(variant, 123, tmp_path / "classifier")
+    folder = export_classifier(tmp_path, "gptmodel")
+    assert load_file(folder / "model.safetensors")["out_head.weight"].shape == (2, 16)
+    assert export_classifier(tmp_path, "transformers").is_dir()
+
+
 def test_a_heads_bias_moves_into_the_norm_or_is_refused() -> None:
     model = small.random_model()
     model.out_head = nn.Linear(model.config.emb_dim, 3)

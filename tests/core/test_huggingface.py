@@ -16,6 +16,8 @@ from headtohead.core.data import load_dataset
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.core.tokenizer import GPT2, gpt2_encoding
 from headtohead.core.weights import find_pretrained, hub, openai
+from headtohead.core.weights.huggingface import name_map
+from headtohead.core.weights.layout import join_parameters
 from tests.checkpoints import hub_cache, random_variables, transformers_names, write_checkpoint
 
 transformers = pytest.importorskip("transformers")
@@ -84,6 +86,25 @@ def test_logits_equal_those_of_transformers(config: GPTConfig, head: bool, tmp_p
     token_ids = torch.randint(config.vocab_size, (3, 20))
     with torch.no_grad():
         difference = pretrained.build()(token_ids) - model(token_ids).logits
+    assert float(difference.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("source", ["demo", "random:demo", "openai"])
+def test_every_source_has_the_logits_of_transformers(source: str, tmp_path: Path) -> None:
+    """The same tensors in transformers' own GPT-2."""
+    folder = write_checkpoint(tmp_path / "w", SMALL) if source == "openai" else None
+    pretrained = find_pretrained(None if folder else source, folder)
+    state = pretrained.build().state_dict()
+    other = gpt2_of(pretrained.config)
+    values = {
+        f"transformer.{name}": join_parameters([state[each] for each in parameters], layout)
+        for name, (layout, parameters) in name_map(pretrained.config).items()
+    }
+    assert not other.load_state_dict(values, strict=False).unexpected_keys
+    other.tie_weights()
+    token_ids = torch.randint(pretrained.config.vocab_size, (2, 20))
+    with torch.no_grad():
+        difference = pretrained.build()(token_ids) - other(token_ids).logits
     assert float(difference.abs().max()) < 1e-4
 
 

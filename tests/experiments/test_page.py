@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -16,7 +17,7 @@ from headtohead.experiments import report
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.plots import PLOT_FILES, Plot
 from headtohead.experiments.report import write_report
-from headtohead.experiments.sections import Section, Table
+from headtohead.experiments.sections import Section, Table, all_sections
 from headtohead.experiments.statistics import summarise
 from tests.browser import Watched, chromium, serious
 from tests.experiments.synthetic import FOUR, Made, write_synthetic
@@ -27,7 +28,9 @@ MADE = (
     Made("majority", "baselines", 0, 0.5),
     Made("dora", "low-rank", 300_000, 0.93),
     Made("=cmd|' /C calc'!A0", "prompts", 9_000, 0.9, warnings=(HOSTILE,)),
+    Made("<i>`a`|$x$</i>", "prompts", 12_000, 0.91),
 )
+SPAM = "<b>spam</b>|`"
 SECTION = Section(
     "rates",
     "Rates",
@@ -51,9 +54,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = write_synthetic(
         tmp_path_factory.mktemp("page") / "x", MADE, (1, 2, 3), failed={("lora", 2): HOSTILE}
     )
+    about = json.loads((directory / "experiment.json").read_text())
+    about["dataset"]["label_names"] = ["ham", SPAM]
+    (directory / "experiment.json").write_text(json.dumps(about))
+    messages = pd.read_csv(directory / "data" / "test.csv")
+    messages["Text"] = HOSTILE + " " + messages["Text"]
+    messages.to_csv(directory / "data" / "test.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "draw_all", lambda summary: plots)
-        patch.setattr(report, "all_sections", lambda summary: [SECTION])
+        patch.setattr(report, "all_sections", lambda summary: [SECTION, *all_sections(summary)])
         write_report(summarise(load_experiment(directory)))
     return directory
 
@@ -83,6 +92,13 @@ def test_nothing_is_asked_for_and_nothing_complains(watched: Watched, directory:
     assert {url for url in watched.requests if not url.startswith("data:")} == {page}
     assert watched.complaints == []
     assert watched.page.title() != "no"
+    page_markup = watched.page.evaluate(
+        """[...document.querySelectorAll("script, img:not([src^='data:']), i, b, iframe, object")]
+        .map((found) => found.outerHTML)"""
+    )
+    assert len(page_markup) == 2 and all(each.startswith("<script") for each in page_markup)  # ours
+    assert SPAM in watched.page.locator(".confusions").first.inner_text()
+    assert any(SPAM in heading for heading in watched.texts("table.comparison thead th"))
     watched.page.evaluate("fetch('https://example.org/').catch(() => {})")
     assert "Content Security Policy" in watched.complaints.pop()  # the policy is in force
 
@@ -106,7 +122,7 @@ def test_a_click_sorts_and_a_word_filters(watched: Watched) -> None:
     page.get_by_label("Find").first.fill("")
     page.get_by_label("Family").select_option("low-rank")
     assert names(watched) == ["lora", "dora"]
-    assert watched.texts(".status")[0] == "2 of 7 rows"
+    assert watched.texts(".status")[0] == f"2 of {len(MADE)} rows"
 
 
 def test_columns_are_chosen_and_what_is_shown_is_downloaded(watched: Watched) -> None:
@@ -174,7 +190,7 @@ def test_any_two_columns_have_their_front(watched: Watched) -> None:
     page.get_by_role("combobox", name="Across").select_option("train_seconds")
     page.get_by_role("combobox", name="Upward").select_option("test_f1")
     label = page.locator("#accuracy_vs_parameters svg[role=group]").get_attribute("aria-label")
-    assert label.startswith("F1 of spam % by train time")
+    assert label.startswith(f"F1 of {SPAM} % by train time")
     said = page.locator("#accuracy_vs_parameters svg [role=img]").first.get_attribute("aria-label")
     assert "train time:" in said and "F1" in said
     assert page.locator("#accuracy_vs_parameters path.front").count() == 1
@@ -201,7 +217,7 @@ def test_without_scripts_the_same_numbers_are_there(browser: Any, watched: Watch
         assert plain.page.locator(selector).all_text_contents() == (
             watched.page.locator(selector).all_text_contents()
         )
-    assert plain.page.locator("figure img:visible").count() == len(PLOT_FILES)
+    assert plain.page.locator("figure[data-figure] img:visible").count() == len(PLOT_FILES)
     assert plain.texts(".tools") == []
     plain.context.close()
 

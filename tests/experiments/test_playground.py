@@ -61,11 +61,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("playground")
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_demo(patch, folder / "cache")
-        patch.setattr(report, "draw_all", lambda summary: [])
+        patch.setattr(report, "write_report", lambda summary: {})
         data = write_messages(folder / "messages.tsv")
         summary = headtohead.compare(
             ["head", "lora@r=2", "prompt_tuning@tokens=2", "majority"],
-            model="demo", data=str(data), seeds=[1, 2], epochs=1, results_dir=folder / "results", name="x",
+            model="demo", data=str(data), seeds=[1], epochs=1, results_dir=folder / "results", name="x",
         )  # fmt: skip
         assert not summary.failed
         directory = folder / "results" / "x"
@@ -144,7 +144,7 @@ def test_only_this_machine_and_only_with_the_token(served: Served) -> None:
         served.post("classify", {"run": "x", "texts": ["x"]}, {"Host": "evil.example"})
     own = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     for address in own - {"127.0.0.1"}:
-        if address.startswith("127."):
+        if str(address).startswith("127."):
             continue
         with pytest.raises(OSError):
             socket.create_connection((str(address), served.port), timeout=2)

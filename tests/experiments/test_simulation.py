@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from headtohead.experiments.inference import MARGIN
-from headtohead.experiments.simulation import World, main, simulate
+from headtohead.experiments.simulation import SplitWorld, World, main, simulate, simulate_splits
 
 EXPERIMENTS = {2: 600, 4: 500, 20: 250}  # fewer of the large ones, where the error is far from its limit
 
@@ -93,4 +93,23 @@ def test_worlds_have_the_accuracies_they_state() -> None:
 def test_the_tables_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--experiments", "1"])
     printed = capsys.readouterr().out
-    assert printed.count("\n| ") == 2 * (2 + 27)
+    assert printed.count("\n| ") == 2 * (2 + 27) + 2 + 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deviation", [0.0, 0.01, 0.024])
+@pytest.mark.parametrize(("shared", "own"), [(0.5, 0.25), (0.0, 0.0), (0.2, 0.7)])
+def test_two_copies_on_five_splits_and_three_seeds_come_out_as_a_tie(
+    deviation: float, shared: float, own: float
+) -> None:
+    world = SplitWorld(seed_deviation=deviation, split_deviation=deviation, shared=shared, own=own)
+    called, _ = simulate_splits(world, 600)
+    assert called <= 0.05
+
+
+@pytest.mark.slow
+def test_a_plain_t_test_over_splits_errs_more_often_and_a_winner_is_found() -> None:
+    corrected, plain = simulate_splits(SplitWorld(own=0.5, shared=0.4), 600)
+    assert corrected <= 0.05 < plain
+    found, _ = simulate_splits(SplitWorld(lead=0.1, accuracy=0.85), 100)
+    assert found >= 0.9

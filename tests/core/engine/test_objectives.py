@@ -99,6 +99,38 @@ def test_heads_at_once_weigh_classes_as_one_run_does(tmp_path: Path) -> None:
     assert losses(alone)[1:] != pytest.approx(losses(unweighed)[1:], rel=0, abs=1e-3)
 
 
+@pytest.mark.parametrize("label", ["all_layers", "lora@r=2+alpha=4"])
+def test_accumulated_gradients_are_the_reference_paths(label: str, tmp_path: Path) -> None:
+    config = replace(CONFIG, batch_size=2, accumulation_steps=4)
+    planned, reference = (run(label, config, tmp_path, **each) for each in ({}, {"allowed": REFERENCE}))
+    assert (planned.history.steps, planned.history.updates) == (
+        14,
+        4,
+    )  # 28 rows; the last two batches update, too
+    assert losses(planned) == pytest.approx(losses(reference), rel=0, abs=1e-5)
+    assert (planned.test.logits - reference.test.logits).abs().max() < 1e-4
+
+
+def test_four_batches_accumulated_are_one_of_four_times_the_size() -> None:
+    """One update of four batches of 2 moves the parameters as one of 8 rows does."""
+    from headtohead.core.training import Moment, Step, train
+
+    engine = engine_of(CONFIG, allowed=REFERENCE)
+    (variant,) = strategies.build_variants(["last_block"])
+    rows, found = torch.arange(8), []
+    for steps, size in ((1, 8), (4, 2)):
+        run_ = engine.prepare(Job(variant, 1, Path("unused")), lambda progress: None)
+        optimizer = torch.optim.SGD([p for p in run_.model.parameters() if p.requires_grad], lr=0.1)
+        parts = rows.split(size)
+        events = [Step(part, Moment(n, 0.0, 0), n == len(parts) - 1) for n, part in enumerate(parts)]
+        history = train(
+            run_.model, run_.strategy, run_.forward, optimizer, events, steps, accumulation_steps=steps
+        )
+        assert history.updates == 1
+        found.append(torch.cat([p.detach().flatten() for p in run_.model.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+
+
 def test_the_accuracy_before_training_is_that_of_the_first_batches(tmp_path: Path) -> None:
     outcome = run("last_block", CONFIG, tmp_path)
     reference = run("last_block", CONFIG, tmp_path, allowed=REFERENCE)
