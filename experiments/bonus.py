@@ -203,7 +203,9 @@ def _result(suite: Suite, row: Row, summary: "Summary") -> Result:
     found = next((each for each in summary.rows if each.label == label), None)
     folder = summary.experiment.directory
     if found is None or not found.runs:
-        error = found.failed[0].error if found is not None and found.failed else "it was interrupted"
+        error = (
+            found.failed[0].error if found is not None and found.failed else None
+        ) or "it was interrupted"
         return Result(row, why_not=error, folder=folder, failed=True)
     about = summary.experiment.description
     real, model = is_real(suite, row, about), str(about["model"]["name"])

@@ -2,24 +2,31 @@
 
 from collections.abc import Sequence
 
-from headtohead.core.config import CONFIGS, DEFAULT_MODEL, PUBLISHED_SIZES
+from headtohead.core.config import CONFIGS, PUBLISHED_SIZES, GPTConfig
 from headtohead.core.engine import EngineOptions
-from headtohead.core.engine.memory import Load, check_need, check_weights, free_memory, gib, need_of
+from headtohead.core.engine.memory import Load, Need, check_need, check_weights, free_memory, gib, need_of
 from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import TrainConfig
 from headtohead.experiments.inputs import Inputs
 from headtohead.experiments.spec import ModelSettings
 
 
-def check_model(model: ModelSettings, options: EngineOptions) -> None:
-    """Refuse a published size whose weights alone are more than the device has.
+def check_model(variants: Sequence[Variant], model: ModelSettings, options: EngineOptions) -> None:
+    """Refuse a published size whose weights, gradients and optimizer are more than the device has, whatever the data.
+
+    Its shape is known, so nothing need be found, downloaded or converted for this.
 
     Raises:
         InputError: with the numbers.
     """
-    name = model.name or DEFAULT_MODEL
-    if name in PUBLISHED_SIZES and (model.name or model.weights_dir is None):
+    name = model.name  # without one the demo stands in where the weights cannot be had
+    if name in PUBLISHED_SIZES:
+        for variant in variants:
+            if isinstance(variant.strategy, Strategy):
+                variant.strategy.check(CONFIGS[name])
         check_weights(name, CONFIGS[name], options.device)
+        for label, need in _needs(variants, CONFIGS[name], 2, Load(batch_tokens=0, all_tokens=0)).items():
+            check_need(label, need, options.device)
 
 
 def memory_needed(
@@ -39,12 +46,7 @@ def memory_needed(
         recompute=options.recompute,
         budget=options.cache_budget,
     )
-    classes = len(dataset.label_names)
-    needs = {
-        variant.label: need_of(variant.strategy, shape, classes, load)
-        for variant in variants
-        if isinstance(variant.strategy, Strategy)
-    }
+    needs = _needs(variants, shape, len(dataset.label_names), load)
     if not needs:
         return ""
     label, most = max(needs.items(), key=lambda item: item[1].total)
@@ -52,3 +54,12 @@ def memory_needed(
     free = free_memory(options.device)
     of = "" if free is None else f", of {gib(free)} free"
     return f"at most about {gib(most.total)} for {label}{of}"
+
+
+def _needs(variants: Sequence[Variant], shape: GPTConfig, n_classes: int, load: Load) -> dict[str, Need]:
+    """What each variant that trains the GPT takes, by its label."""
+    return {
+        variant.label: need_of(variant.strategy, shape, n_classes, load)
+        for variant in variants
+        if isinstance(variant.strategy, Strategy)
+    }

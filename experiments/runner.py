@@ -152,14 +152,14 @@ def plan(experiment: Experiment, watch: Watcher | None = None) -> Agenda:
             f"preset {experiment.preset} is several experiments, not one; run them by `headtohead --preset "
             f"{experiment.preset}`"
         )
-    build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
+    asked = build_variants(experiment.strategies, experiment.settings, experiment.plugins)  # mistakes first
     check_trackers(experiment.output)
     check_launcher(experiment.launch)
     config = experiment.training.train_config()
     # Where settings are tried accuracies are compared, not times, so a small model's idle cores may be used.
     options = replace(engine_options(experiment), spread=experiment.tuning.any)
     if experiment.launch.launcher == "local":
-        check_model(experiment.model, options)
+        check_model(asked, experiment.model, options)
     inputs = find_inputs(experiment, (watch or Watcher()).tokenised)
     settings = (*preset_rates(experiment, inputs), *experiment.settings)
     variants = build_variants(experiment.strategies, settings, experiment.plugins)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_the_presets_are_the_suites() -> None:
         (19, {"position": "mean"}),
     ],
 )
-def test_a_row_differs_from_the_chapter_in_its_settings_alone(number: int, changes: dict) -> None:
+def test_a_row_differs_from_the_chapter_in_its_settings_alone(number: int, changes: dict[str, Any]) -> None:
     found = experiment(number)
     assert found.training.train_config() == replace(TrainConfig(), **changes)
     assert (found.data.name, found.seeds, found.model.name) == ("sms_spam", (123,), ROWS[number].size)

@@ -101,7 +101,8 @@ def test_an_experiment_leaves_everything_that_is_promised(bench: Bench) -> None:
     ]  # fmt: skip
     for record in loaded.records:
         folder = bench.directory / "runs" / record.run_id
-        assert sorted(path.name for path in folder.iterdir()) == ["classifier", "history.csv", "record.json"]
+        names = ["classifier", "history.csv", "log.txt", "record.json"]
+        assert sorted(path.name for path in folder.iterdir()) == names
         assert tuple(pd.read_csv(folder / "history.csv").columns) == HISTORY_COLUMNS
         assert record.test_predictions is not None and len(record.test_predictions) == 8
         assert record.train_seconds and record.total_seconds and record.environment["torch"]

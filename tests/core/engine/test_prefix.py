@@ -8,6 +8,7 @@ import torch
 
 from headtohead import strategies
 from headtohead.core.engine import Engine, EngineOptions
+from headtohead.core.engine.mapped import MappedFile
 from headtohead.core.engine.prefix import HIDDEN, PrefixCache
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.model import GPTModel
@@ -103,3 +104,23 @@ def test_runs_give_the_same_numbers_wherever_the_states_lie(
         engine = Engine(small.pretrained(), small.dataset(), config, EngineOptions(**options))  # type: ignore[arg-type]
         outcome = engine.fit(variant, 123, tmp_path / name)
         assert torch.equal(outcome.test.logits, plain.test.logits)
+
+
+def test_a_mapped_file_keeps_what_was_handed_back(tmp_path):
+    mapped = MappedFile(tmp_path / "hidden", (1000, 64))
+    values = torch.randn(1000, 64)
+    mapped.tensor[:] = values
+    mapped.release()
+    assert torch.equal(mapped.tensor, values)
+    assert torch.equal(MappedFile(tmp_path / "hidden", (1000, 64)).tensor, values)
+
+
+def test_a_prefix_over_its_budget_is_mapped_and_reads_the_same(tmp_path):
+    (variant,) = strategies.build_variants(["last_block"])
+    engines = [
+        Engine(small.pretrained(), small.dataset(48, 16), TrainConfig(epochs=1), options)
+        for options in (EngineOptions(), EngineOptions(cache_budget=1))
+    ]
+    kept, mapped = (engine.fit(variant, 1, tmp_path / "classifier") for engine in engines)
+    assert "memory-mapped" in " ".join(mapped.plan["words"]) and "in memory" in " ".join(kept.plan["words"])
+    assert torch.equal(kept.test.logits, mapped.test.logits)
