@@ -30,17 +30,22 @@ def plain_tokens(length: int, tokenizer: Tokenizer = GPT2) -> Tensor:
 
 
 @torch.no_grad()
-def language_loss(model: GPTModel, head: Tensor, token_ids: Tensor) -> float:
+def language_loss(model: GPTModel, head: Tensor, token_ids: Tensor) -> float | None:
     """Mean cross-entropy in nats of every next token of token_ids (W, T), with the output head ``head`` (V, D).
 
-    The model is left as it was; it must be in evaluation mode.
+    None where the model is no language model of this text: its vocabulary lacks a token, or its final norm is not asked
+    once for every position. The model is left as it was; it must be in evaluation mode.
     """
+    if int(token_ids.max()) >= len(head):
+        return None
     seen: list[Tensor] = []
     hook = model.final_norm.register_forward_hook(lambda module, inputs, hidden: seen.append(hidden))
     try:
         model.class_logits(token_ids, torch.zeros(len(token_ids), dtype=torch.long, device=token_ids.device))
     finally:
         hook.remove()
+    if not seen or seen[-1].shape[:2] != token_ids.shape:
+        return None
     hidden = seen[-1][:, :-1].float()  # (W, T - 1, D)
     logits = F.linear(hidden, head.to(hidden))  # (W, T - 1, V)
     return float(F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten()))
