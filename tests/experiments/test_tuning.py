@@ -205,8 +205,8 @@ def test_shuffled_test_labels_change_no_choice(
     run(settings)
     plain, find = chosen(settings), find_inputs
 
-    def shuffled(experiment: Experiment) -> Any:
-        inputs = find(experiment)
+    def shuffled(experiment: Experiment, *more: Any) -> Any:
+        inputs = find(experiment, *more)
         inputs.dataset.test.labels.copy_(1 - inputs.dataset.test.labels)
         return inputs
 
