@@ -5,11 +5,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
@@ -107,6 +108,15 @@ def render(
     summary: Summary, plots: list[Plot], sections: list[Section], figures: Figures, place: Place
 ) -> str:
     """The report as text; everything that comes from a record is escaped for HTML or for Markdown."""
+    contents = _contents(summary, plots, figures, place) | {"sections": sections}
+    if place == "report.html":
+        contents |= page_contents(summary, figures, contents)
+    return _template(place).render(contents)
+
+
+@cache
+def _template(place: Place) -> Template:
+    """Compiling one takes longer than filling it in."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=place == "report.html",
@@ -120,10 +130,7 @@ def render(
         "breakable": _breakable,
         "base64": _base64,
     }
-    contents = _contents(summary, plots, figures, place) | {"sections": sections}
-    if place == "report.html":
-        contents |= page_contents(summary, figures, contents)
-    return environment.get_template(f"{place}.j2").render(contents)
+    return environment.get_template(f"{place}.j2")
 
 
 def _contents(summary: Summary, plots: list[Plot], figures: Figures, place: Place) -> dict[str, Any]:

@@ -112,7 +112,8 @@ def run_bonus(rows: dict[int, str], folder: Path, cache: Path) -> Path:
     return folder / "bonus"
 
 
-@pytest.mark.parametrize("rows", [BONUS, pytest.param(LONG_BONUS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [BONUS, LONG_BONUS])
 def test_rows_of_the_bonus_are_the_books(rows: dict[int, str], tmp_path: Path, cache: Path) -> None:
     directory = run_bonus(rows, tmp_path, cache)
     for label in rows.values():

@@ -98,6 +98,7 @@ def test_published_figures_stand_beside_the_published_weights_alone() -> None:
     assert is_real(BONUS, ROWS[10], {**about, "model": {"name": "random:124M", "is_demo": False}})
 
 
+@pytest.mark.slow
 def test_rows_run_and_their_table_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small.use_tiny_demo(monkeypatch)
     given = {"preset": "bonus", "rows": "3,18,1", "model": "demo", "data": "demo", "epochs": "1"}

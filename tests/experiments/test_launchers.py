@@ -262,6 +262,7 @@ def test_shards_are_merged_into_one_experiment(settings: dict[str, Any], tmp_pat
     assert ours == {path.name: load_record(path).test_loss for path in (whole / "runs").iterdir()}
 
 
+@pytest.mark.slow
 def test_only_folders_of_one_model_and_data_are_merged(settings: dict[str, Any], tmp_path: Path) -> None:
     folders = []
     for name, rows in (("a", 20), ("b", 24)):

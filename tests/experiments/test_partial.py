@@ -105,6 +105,7 @@ def test_a_strategy_without_all_its_runs_is_left_out(folder: Path) -> None:
     assert section is not None and "Left out, for want of runs: lora." in section.sentences[0]
 
 
+@pytest.mark.slow
 def test_shards_deal_out_what_stands_beside_the_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ def test_the_record_agrees_with_its_own_predictions(bench: Bench) -> None:
     assert (record.epochs, record.steps, record.examples_seen) == (3, 9, 72)
 
 
+@pytest.mark.slow
 def test_what_training_needs_above_the_model_does_not_depend_on_the_order(bench: Bench) -> None:
     bench.run(strategies=("all_layers", "lora"), name="one")
     bench.run(strategies=("lora", "all_layers"), name="other")

@@ -219,6 +219,7 @@ def test_shuffled_test_labels_change_no_choice(
         assert (one.test_accuracy or 0) + (flipped.test_accuracy or 0) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_bad_default_is_flagged_and_repaired(settings: dict[str, Any]) -> None:
     bad = {"set": ("head.learning_rate=1e-5",)}
     report = settings["results_dir"] / "tuned" / "report.md"
@@ -233,6 +234,7 @@ def test_a_bad_default_is_flagged_and_repaired(settings: dict[str, Any]) -> None
     assert list(pd.read_csv(report.parent / "summary.csv")["label"]) == ["head"]
 
 
+@pytest.mark.slow
 def test_a_command_without_tuning_compares_the_defaults_again(settings: dict[str, Any]) -> None:
     run(settings)
     run(settings, tune=None)

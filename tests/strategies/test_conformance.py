@@ -27,7 +27,9 @@ VARIANTS = (
 TITLES = tuple(dict.fromkeys(check.title for check in (*CHECKS, *BASELINE_CHECKS)))
 
 
-@pytest.fixture(scope="module", params=[*discover(), *VARIANTS])
+@pytest.fixture(
+    scope="module", params=[*discover(), *(pytest.param(label, marks=pytest.mark.slow) for label in VARIANTS)]
+)
 def subject(request: pytest.FixtureRequest) -> Iterator[tuple[Bench | BaselineBench, dict[str, Check]]]:
     """A strategy's bench, whose finetuned models all its checks share."""
     threads = torch.get_num_threads()

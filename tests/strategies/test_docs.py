@@ -52,6 +52,7 @@ def test_writing_the_page_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_strategy_in_five_minutes(tmp_path: Path) -> None:
     text = CONTRIBUTING.read_text(encoding="utf-8")
     section = text.partition("## A strategy in five minutes")[2].partition("\n## ")[0]

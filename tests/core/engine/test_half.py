@@ -92,6 +92,7 @@ def test_copies_are_made_once_a_step_and_frozen_ones_once() -> None:
 
 @needs_units
 @pytest.mark.parametrize("label", ["all_layers", "lora@r=2", "dora", "last_block"])
+@pytest.mark.slow
 def test_runs_stay_close_to_float32(label: str, tmp_path: Path) -> None:
     (variant,) = strategies.build_variants([label])
     outcomes = []
