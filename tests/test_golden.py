@@ -135,9 +135,15 @@ def test_losses_and_accuracies_are_the_books_for_long_runs(
     assert_agrees(compare({label: name}, tmp_path, cache), label, golden()["runs"][name])
 
 
+# All products by the other library for every run; each kind alone for one that has all kinds.
+FORCED_RUNS = [
+    *((label, name, "all") for label, name in {**QUICK, **LONG}.items()),
+    *(("lora", LONG["lora"], kind) for kind in ("forward", "input", "weight")),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("forced", ["forward", "input", "weight", "all"])
-@pytest.mark.parametrize(("label", "name"), {**QUICK, **LONG}.items())
+@pytest.mark.parametrize(("label", "name", "forced"), FORCED_RUNS)
 def test_losses_are_the_books_whichever_library_computes_what(
     tmp_path: Path, cache: Path, label: str, name: str, forced: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
