@@ -145,9 +145,21 @@ def _facts(agenda: "Agenda") -> dict[str, str]:
         "seeds": _seeds(agenda),
         **_trials(agenda),
         "runs": f"{total}{finished}{_aside(agenda)}" + ("" if left else " (--force does them again)"),
-        "time": f"roughly {display.roughly(agenda.estimate.low)} to {display.roughly(agenda.estimate.high)}",
+        "time": _time(agenda.estimate.low, agenda.estimate.high),
         "results": str(agenda.directory),
     }
+
+
+def _time(low: float, high: float) -> str:
+    """Between which seconds the runs will take: "roughly 2 min to 5 min", or only the most where it is soon done."""
+    least, most = display.roughly(low).removeprefix("under "), display.roughly(high)
+    return (
+        f"about {most}"
+        if least == most
+        else most
+        if most.startswith("under")
+        else f"roughly {least} to {most}"
+    )
 
 
 def _messages(dataset: "Dataset") -> str:
