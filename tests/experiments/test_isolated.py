@@ -1,6 +1,7 @@
 """Runs in processes of their own: what is handed over, what a dying process leaves, and that order does not matter."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,10 @@ def test_first_and_last_in_one_experiment_agree(tmp_path: Path) -> None:
     experiment = Experiment.of({**given, "epochs": "1", "isolate": True, "results_dir": str(tmp_path)})
     rows = {row.label: row for row in compare(experiment).rows}
     assert all(run.isolated and not run.grouped for row in rows.values() for run in row.runs)
-    for name, least in (
-        ("peak_memory_bytes", 0.02),
-        ("memory_above_model_bytes", 0.15),
-        ("train_seconds", 0.1),
-    ):
+    compared = [("peak_memory_bytes", 0.02), ("memory_above_model_bytes", 0.15)]
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # times mean nothing while other tests run beside this one
+        compared.append(("train_seconds", 0.1))
+    for name, least in compared:
         one, other = rows[first].timing(name), rows[last].timing(name)
         assert one is not None and other is not None and one.sd is not None and other.sd is not None
         # Within what repeats differ by (three standard errors), or a little where they hardly differ.
