@@ -9,25 +9,13 @@ from torch.nn import functional as F
 
 from headtohead import strategies
 from headtohead.core.classifier import load_classifier
-from headtohead.core.config import GPTConfig
 from headtohead.core.engine import REFERENCE, Engine, EngineOptions, Job, Outcome
 from headtohead.core.engine.heads import fit_heads
 from headtohead.core.errors import InputError
 from headtohead.core.single_output import SingleOutput
-from headtohead.core.training import TrainConfig, balanced_weights
+from headtohead.core.training import balanced_weights
 from tests import small
-
-TINY = GPTConfig(context_length=32, emb_dim=16, n_layers=2, n_heads=2)
-CONFIG = TrainConfig(epochs=1, evaluate_every=3, evaluate_batches=2)
-
-
-def engine_of(config: TrainConfig, **options) -> Engine:
-    return Engine(small.pretrained(TINY), small.dataset(48, 16), config, EngineOptions(**options))
-
-
-def run(label: str, config: TrainConfig, folder: Path, **options) -> Outcome:
-    (variant,) = strategies.build_variants([label])
-    return engine_of(config, **options).fit(variant, 123, folder / "classifier")
+from tests.core.engine.tiny import CONFIG, TINY, engine_of, run
 
 
 def losses(outcome: Outcome) -> list[float | None]:

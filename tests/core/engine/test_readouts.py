@@ -10,13 +10,12 @@ import torch
 
 from headtohead import strategies
 from headtohead.core.classifier import load_classifier
-from headtohead.core.config import GPTConfig
-from headtohead.core.engine import ALL, REFERENCE, Engine, EngineOptions, Job, Outcome
+from headtohead.core.engine import ALL, REFERENCE, Engine, Job, Outcome
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.engine.stacked import fit_stacked
 from headtohead.core.readout import READOUTS, ReadoutName
-from headtohead.core.training import TrainConfig
 from tests import small
+from tests.core.engine.tiny import CONFIG, TINY, engine_of, run
 
 LABELS = (
     *("head", "last_block", "all_layers", "lora@r=2+alpha=4"),
@@ -37,17 +36,6 @@ COMBINATIONS = [
     for each in product(LABELS, READOUTS, (True, False))
 ]
 SAME = 1e-5
-TINY = GPTConfig(context_length=32, emb_dim=16, n_layers=2, n_heads=2)
-CONFIG = TrainConfig(epochs=1, evaluate_every=3, evaluate_batches=2)
-
-
-def engine_of(config: TrainConfig, **options) -> Engine:
-    return Engine(small.pretrained(TINY), small.dataset(48, 16), config, EngineOptions(**options))
-
-
-def run(label: str, config: TrainConfig, folder: Path, **options) -> Outcome:
-    (variant,) = strategies.build_variants([label])
-    return engine_of(config, **options).fit(variant, 123, folder / "classifier")
 
 
 def losses(outcome: Outcome) -> list[float]:
