@@ -17,6 +17,7 @@ from headtohead.experiments.folder import EXPERIMENT_FILE, read_description
 from headtohead.experiments.wording import UNKNOWN, percent
 
 INDEX_FILE = "index.html"
+NEEDED = ("label", "standing", "test_accuracy", "test_accuracy_low", "test_accuracy_high")  # of summary.csv
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,18 @@ def _entry(folder: Path) -> Entry:
     if (folder / COMPARISON_FILE).is_file() and not (folder / EXPERIMENT_FILE).is_file():
         return Entry(folder.name, link, standing="a comparison of several experiments")
     try:
-        about = read_description(folder)
-        return _described(folder, link, about)
+        return _described(folder, link, read_description(folder))
     except InputError as error:
         return Entry(folder.name, link, trouble=str(error))
+    except (KeyError, TypeError, ValueError) as error:
+        trouble = f"{EXPERIMENT_FILE} or summary.csv is damaged ({error!r}); write the report again with --report-only"
+        return Entry(folder.name, link, trouble=trouble)
 
 
 def _described(folder: Path, link: str, about: Mapping[str, Any]) -> Entry:
     rows = _summary(folder / "summary.csv")
-    best = next((row for row in rows if row.get("standing") == "best"), None)
-    known = [row for row in rows if row.get("test_accuracy")]
+    best = next((row for row in rows if row["standing"] == "best"), None)
+    known = [row for row in rows if row["test_accuracy"]]
     clear = len(known) > 1 and all(row["standing"] == "below" for row in known if row is not best)
     entry = Entry(
         folder.name,
@@ -112,13 +115,16 @@ def _summary(path: Path) -> list[dict[str, str]]:
     """The lines of a summary.csv.
 
     Raises:
-        InputError: it is missing or cannot be read.
+        InputError: it is missing, cannot be read, or lacks a column, as one that an earlier version wrote.
     """
     import csv
 
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            if missing := set(NEEDED) - set(reader.fieldnames or ()):
+                raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+            return list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path} cannot be read ({error}); write the report again with --report-only"

@@ -136,3 +136,18 @@ def test_the_index_lists_every_experiment_with_its_winner(tmp_path: Path) -> Non
     assert page.count("better than every other beyond chance") == 2 and page.count(">last_block<") == 2
     assert 'href="small/report.html"' in page and "a comparison of several experiments" in page
     assert "a&lt;b</a>" in page and "experiment.json does not exist" in page
+
+
+def test_the_index_survives_a_summary_of_an_earlier_version(tmp_path: Path) -> None:
+    folder = write_synthetic(tmp_path / "old", FOUR[:2], (1, 2, 3), n_test=60)
+    write_report(summarise(load_experiment(folder)))
+    summary = folder / "summary.csv"
+    lines = summary.read_text().splitlines()
+    summary.write_text("\n".join([lines[0].replace("standing", "verdict"), *lines[1:]]))
+    assert "has no column standing" in write_index(tmp_path).read_text()
+    place = lines[0].split(",").index("test_accuracy_low")
+    cells = [line.split(",") for line in lines[1:]]
+    summary.write_text(
+        "\n".join([lines[0], *(",".join([*row[:place], "x", *row[place + 1 :]]) for row in cells)])
+    )
+    assert "is damaged" in write_index(tmp_path).read_text()
