@@ -5,6 +5,7 @@ A field made by :func:`flag` is an argparse option and a keyword of ``headtohead
 
 import argparse
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -237,3 +238,16 @@ def check_count(name: str, value: object) -> None:
     if not 1 <= value <= LARGEST_COUNT:
         shown = value if abs(value) < 10**20 else f"{str(value)[:20]}..."
         raise InputError(f"{name} {shown}: must be 1 or more, and at most {LARGEST_COUNT:,}")
+
+
+def check_folder(name: str, path: Path) -> None:
+    """InputError unless ``path`` is a folder that can be written, or can be made; makes nothing."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise InputError(f"{name} {path}: {existing} is a file; name a folder")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(
+            f"{name} {path}: {existing} cannot be written ({error.strerror}); name another folder"
+        ) from error

@@ -15,7 +15,8 @@ from headtohead.experiments.book_log import log_of
 from headtohead.experiments.cluster_progress import ClusterProgress, cluster_progress
 from headtohead.experiments.progress import work_of
 from headtohead.experiments.record import run_directory
-from headtohead.experiments.spec import FEW_SEEDS, Experiment
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.seeds import FEW_SEEDS
 from headtohead.experiments.tables import visible
 from headtohead.experiments.watch import Watcher
 from headtohead.experiments.wording import plural

@@ -42,15 +42,10 @@ from headtohead.experiments.record import (
 from headtohead.experiments.report_settings import ReportSettings
 from headtohead.experiments.runs import Run, now, variant_facts
 from headtohead.experiments.sequential import Sequential
-from headtohead.experiments.spec import (
-    FEW_SEEDS,
-    PRESET_RATES,
-    SUITES,
-    TUNE_SEED,
-    Experiment,
-    check_name,
-    safe_name,
-)
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.output import check_name, safe_name
+from headtohead.experiments.spec.presets import PRESET_RATES, SUITES
+from headtohead.experiments.spec.seeds import FEW_SEEDS, TUNE_SEED
 from headtohead.experiments.statistics import Summary, evidence_of, summarise
 from headtohead.experiments.trackers import check_trackers, trackers
 from headtohead.experiments.tuning import Candidates, Tuning, candidates

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headtohead.core.errors import InputError
 from headtohead.experiments.archive import pack
-from headtohead.experiments.spec import check_name
+from headtohead.experiments.spec.output import check_name
 from headtohead.experiments.wording import short_bytes
 
 

@@ -26,7 +26,8 @@ from headtohead.experiments.progress import Work
 from headtohead.experiments.record import load_record, save_record
 from headtohead.experiments.runs import Run
 from headtohead.experiments.sections import all_sections
-from headtohead.experiments.spec import Experiment, LaunchSettings
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.machine import LaunchSettings
 from headtohead.experiments.statistics import summarise
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
