@@ -24,8 +24,8 @@ from headtohead.experiments.wording import plural
 if TYPE_CHECKING:
     from headtohead.core import training
     from headtohead.core.data import Dataset
+    from headtohead.experiments.agenda import Agenda
     from headtohead.experiments.record import RunRecord
-    from headtohead.experiments.runner import Agenda
     from headtohead.experiments.runs import Run
     from headtohead.experiments.statistics import Summary
 
@@ -45,7 +45,7 @@ class Live(Watcher):
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
-        from headtohead.experiments.runner import plan
+        from headtohead.experiments.agenda import plan
 
         self.planned(plan(experiment, self))
         self._bars.close()

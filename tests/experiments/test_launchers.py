@@ -16,6 +16,7 @@ from headtohead.core.engine import Engine, EngineOptions
 from headtohead.core.errors import InputError
 from headtohead.core.training import TrainConfig
 from headtohead.experiments import runner
+from headtohead.experiments.agenda import plan
 from headtohead.experiments.cluster_progress import ClusterProgress
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.launchers import remote
@@ -130,7 +131,7 @@ def test_ray_absent_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     use_tiny_demo(monkeypatch, tmp_path / "cache")
     with pytest.raises(InputError, match=r"needs Ray, which is not installed; .*pip install 'ray>="):
-        runner.plan(Experiment.of({"model": "demo", "data": "demo", "launcher": "ray"}))
+        plan(Experiment.of({"model": "demo", "data": "demo", "launcher": "ray"}))
 
 
 class FakeRay:

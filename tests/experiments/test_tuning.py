@@ -214,7 +214,7 @@ def test_shuffled_test_labels_change_no_choice(
         inputs.dataset.test.labels.copy_(1 - inputs.dataset.test.labels)
         return inputs
 
-    monkeypatch.setattr("headtohead.experiments.runner.find_inputs", shuffled)
+    monkeypatch.setattr("headtohead.experiments.agenda.find_inputs", shuffled)
     other = {**settings, "name": "shuffled"}
     run(other)
     assert chosen(other) == plain
