@@ -212,13 +212,6 @@ def read_share(text: str, name: str) -> float:
     return float(match[1]) / (100 if match[2] else 1)
 
 
-def read_amount(text: str, name: str) -> float:
-    """A number that is not negative, in plain digits."""
-    if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", text):
-        raise InputError(f"{name} {text}: not a number from 0, as in {name} 1.50")
-    return float(text)
-
-
 def check_share(name: str, value: object) -> None:
     """InputError unless ``value`` lies between 0 and 1, both excluded."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
