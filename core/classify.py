@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headtohead.core.classifier import DESCRIPTION, Classifier, load_classifier
-from headtohead.core.errors import InputError, printable
+from headtohead.core.errors import InputError, command, printable
 from headtohead.core.files import file_errors
 from headtohead.core.texts import arriving, texts_of
 
@@ -155,14 +155,12 @@ WRITERS: dict[str, Writer] = {"text": as_text, "csv": as_csv, "jsonl": as_json}
 # --- the command -------------------------------------------------------------------------------------------
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: one line per message, written as soon as it is known."""
     options = build_parser().parse_args(arguments)
     try:
         return _run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,6 +1,12 @@
 """The three ways in which headtohead says that something went wrong, and how a value is shown in them."""
 
 import reprlib
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+Arguments = ParamSpec("Arguments")
 
 LONGEST = 2000  # characters of an error's sentence
 
@@ -24,6 +30,20 @@ class Unavailable(InputError):
 
 class TrainingError(RuntimeError):
     """A run that cannot go on, a loss that is not finite for example; other runs continue (exit code 1)."""
+
+
+def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
+    """A command's ``main``, whose InputError becomes its sentence on standard error and exit code 2."""
+
+    @wraps(main)
+    def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return checked
 
 
 def printable(text: str) -> str:

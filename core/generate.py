@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from headtohead.core.device import resolve_device
-from headtohead.core.errors import InputError, printable
+from headtohead.core.errors import InputError, command, printable
 from headtohead.core.model import GPTModel
 from headtohead.core.tokenizer import GPT2, Tokenizer
 from headtohead.core.weights import find_pretrained
@@ -109,25 +109,22 @@ def continue_text(
     return tokenizer.decode(generated)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: prints the text and its continuation."""
     options = build_parser().parse_args(arguments)
-    try:
-        _check(options)
-        pretrained = find_pretrained(options.model, options.weights_dir, download=not options.offline)
-        model = pretrained.build().to(resolve_device(options.device))
-        text = continue_text(
-            model,
-            pretrained.tokenizer or GPT2,
-            options.text,
-            options.tokens,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            seed=options.seed,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    _check(options)
+    pretrained = find_pretrained(options.model, options.weights_dir, download=not options.offline)
+    model = pretrained.build().to(resolve_device(options.device))
+    text = continue_text(
+        model,
+        pretrained.tokenizer or GPT2,
+        options.text,
+        options.tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        seed=options.seed,
+    )
     print("\n".join(map(printable, text.split("\n"))))
     return 0
 

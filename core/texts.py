@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 from headtohead.core.errors import InputError, shown
 from headtohead.core.files import file_errors
 from headtohead.core.readers.encoding import decode
+from headtohead.core.readers.json_lines import SUFFIXES, objects
 from headtohead.core.readers.rows import LARGEST_FILE, TEXT_COLUMNS
 
 TABLES = (".csv", ".tsv")
-JSON_LINES = (".jsonl", ".ndjson")
 CHUNK_BYTES = 65_536
 
 
@@ -41,7 +40,7 @@ def texts_of(path: Path, column: str | None = None) -> list[str]:
     suffix = path.suffix.lower()
     if suffix in TABLES:
         texts = _of_table(text, path, column)
-    elif suffix in JSON_LINES:
+    elif suffix in SUFFIXES:
         texts = _of_json_lines(text, path, column)
     else:
         texts = lines_of(text)
@@ -101,19 +100,9 @@ def _of_table(text: str, path: Path, column: str | None) -> list[str]:
 
 
 def _of_json_lines(text: str, path: Path, column: str | None) -> list[str]:
-    objects = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number} is no JSON; write one object per line") from error
-        if not isinstance(value, dict):
-            raise InputError(f"{path}, line {number} is {shown(value)} instead of a JSON object")
-        objects.append(value)
-    name = _column(list(dict.fromkeys(key for each in objects for key in each)), path, column)
-    return [str(each[name]) for each in objects if str(each.get(name) or "").strip()]
+    found = [each for _, each in objects(text, str(path), '{"text": "see you at eight"}')]
+    name = _column(list(dict.fromkeys(key for each in found for key in each)), path, column)
+    return [str(each[name]) for each in found if str(each.get(name) or "").strip()]
 
 
 def _column(names: Sequence[str], path: Path, column: str | None) -> str:

@@ -19,7 +19,7 @@ from headtohead.experiments import archive
 from headtohead.experiments.folder import LoadedExperiment, comparison_of, load_experiment
 from headtohead.experiments.record import RunRecord, run_directory, to_json
 from headtohead.experiments.runs import now
-from headtohead.experiments.spec import check_name, safe_name
+from headtohead.experiments.spec.output import check_name, safe_name
 from headtohead.experiments.statistics import Summary, summarise
 from headtohead.experiments.watch import Watcher
 from headtohead.experiments.wording import listed

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from headtohead.core.config import CONFIGS, DEMO_MODEL, PUBLISHED_SIZES
 from headtohead.core.errors import InputError, Unavailable
 from headtohead.experiments.bonus_rows import SUITES, Row, Suite
-from headtohead.experiments.spec import DEFAULT_SEED, Experiment
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.seeds import DEFAULT_SEED
 
 if TYPE_CHECKING:
     from headtohead.experiments.statistics import StrategySummary, Summary

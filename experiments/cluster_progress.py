@@ -5,16 +5,22 @@ Whatever comes from a node or an error is printed as text, never as markup.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from headtohead.experiments.console import BAR, LIVE, PLAIN_LINE_SECONDS, about, clock, outcome_line
+from headtohead.experiments.console import (
+    BAR,
+    LIVE,
+    PLAIN_LINE_SECONDS,
+    about,
+    clock,
+    outcome_line,
+    unwrapped,
+)
 from headtohead.experiments.progress import FIXED_SECONDS, Work
 from headtohead.experiments.tables import continued, visible
 
@@ -110,10 +116,7 @@ class ClusterProgress:
             lines.append(Text(f"{self.done} of {self.total} runs{failed} · {self._time()}"))
             part = 1 - sum(self._cost.values()) / max(self._all, 1e-9)
             lines.append(ProgressBar(total=1.0, completed=part, width=min(BAR, self.console.width)))
-        for line in lines:
-            if isinstance(line, Text):
-                line.no_wrap, line.overflow = True, "ellipsis"
-        return Group(*lines)
+        return unwrapped(lines)
 
     def _line(self, text: str) -> None:
         """A plain line, where there is no terminal to draw in."""
@@ -124,14 +127,3 @@ class ClusterProgress:
     def _time(self) -> str:
         elapsed = f"{clock(time.monotonic() - self._started)} elapsed"
         return elapsed if self.left is None else f"{elapsed}, {about(self.left)} left"
-
-
-@contextmanager
-def cluster_progress(console: Console, works: Mapping[str, Work]) -> Iterator[ClusterProgress]:
-    """A :class:`ClusterProgress` that is drawn as long as the context lasts."""
-    progress = ClusterProgress(console, works)
-    if not console.is_terminal:
-        yield progress
-        return
-    with Live(progress, console=console, transient=True, refresh_per_second=4):
-        yield progress

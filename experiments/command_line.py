@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from headtohead.core.errors import InputError
 from headtohead.experiments.flags import add_flags, read_path
-from headtohead.experiments.spec import SUITES, Experiment
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.presets import SUITES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -187,7 +188,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     watch = Live(console)
     if arguments.watch is not None:
         from headtohead.experiments.follow import follow
-        from headtohead.experiments.spec import check_name
+        from headtohead.experiments.spec.output import check_name
 
         check_name(arguments.watch, "--watch")
         follow(experiment.output.results_dir / arguments.watch, console)

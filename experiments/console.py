@@ -7,10 +7,10 @@ something is shown at once.
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headtohead.experiments.record import RunRecord
     from headtohead.experiments.statistics import Summary
 
+Progress = TypeVar("Progress", bound=RenderableType)
 READABLE = 110  # columns that a paragraph takes at most
 LIVE, BAR = 58, 40  # columns of what is drawn anew, and of its bar
 SHORTEST = 5  # seconds; an estimate says no less
@@ -251,10 +252,7 @@ class RunProgress:
                 note = self._note if left is None else f"{self._note}, {roughly(left)} left"
                 note += f" {sparkline(self._losses)}"
                 lines = [Text(continued(self._title, LIVE), style="bold"), Text(f"  {note}"), *lines]
-        for line in lines:
-            if isinstance(line, Text):
-                line.no_wrap, line.overflow = True, "ellipsis"
-        return Group(*lines)
+        return unwrapped(lines)
 
     def _time(self) -> str:
         left = self._estimator.left
@@ -268,14 +266,20 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
+def unwrapped(lines: Sequence[RenderableType]) -> Group:
+    """Lines one below the other; one that is too long is cut."""
+    for line in lines:
+        if isinstance(line, Text):
+            line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*lines)
+
+
 @contextmanager
-def run_progress(console: Console, works: Sequence[Work], total_runs: int) -> Iterator[RunProgress]:
-    """A :class:`RunProgress` that is drawn as long as the context lasts."""
-    progress = RunProgress(console, works, total_runs)
-    if not console.is_terminal:
-        yield progress
-        return
-    with Live(progress, console=console, transient=True, refresh_per_second=4):
+def drawn(console: Console, progress: Progress) -> Iterator[Progress]:
+    """A progress that is drawn as long as the context lasts, where there is a terminal."""
+    with ExitStack() as screen:
+        if console.is_terminal:
+            screen.enter_context(Live(progress, console=console, transient=True, refresh_per_second=4))
         yield progress
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headtohead.experiments.progress import FIXED_SECONDS, Work, work_of
-from headtohead.experiments.spec import DEFAULT_SEED, FEW_SEEDS
+from headtohead.experiments.spec.seeds import DEFAULT_SEED, FEW_SEEDS
 
 if TYPE_CHECKING:
     from headtohead.core.engine import Engine

@@ -18,8 +18,8 @@ from headtohead.experiments.watch import Watcher
 
 if TYPE_CHECKING:
     from headtohead.core import training
+    from headtohead.experiments.agenda import Agenda
     from headtohead.experiments.record import RunRecord
-    from headtohead.experiments.runner import Agenda
     from headtohead.experiments.runs import Run
     from headtohead.experiments.statistics import Summary
 

@@ -5,6 +5,7 @@ A field made by :func:`flag` is an argparse option and a keyword of ``headtohead
 
 import argparse
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -211,13 +212,6 @@ def read_share(text: str, name: str) -> float:
     return float(match[1]) / (100 if match[2] else 1)
 
 
-def read_amount(text: str, name: str) -> float:
-    """A number that is not negative, in plain digits."""
-    if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", text):
-        raise InputError(f"{name} {text}: not a number from 0, as in {name} 1.50")
-    return float(text)
-
-
 def check_share(name: str, value: object) -> None:
     """InputError unless ``value`` lies between 0 and 1, both excluded."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
@@ -237,3 +231,16 @@ def check_count(name: str, value: object) -> None:
     if not 1 <= value <= LARGEST_COUNT:
         shown = value if abs(value) < 10**20 else f"{str(value)[:20]}..."
         raise InputError(f"{name} {shown}: must be 1 or more, and at most {LARGEST_COUNT:,}")
+
+
+def check_folder(name: str, path: Path) -> None:
+    """InputError unless ``path`` is a folder that can be written, or can be made; makes nothing."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise InputError(f"{name} {path}: {existing} is a file; name a folder")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(
+            f"{name} {path}: {existing} cannot be written ({error.strerror}); name another folder"
+        ) from error

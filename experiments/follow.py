@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -15,11 +14,11 @@ from rich.text import Text
 from headtohead.core.errors import InputError
 from headtohead.experiments.console import about
 from headtohead.experiments.events import EVENTS_FILE, read_events
+from headtohead.experiments.lock import is_held
 from headtohead.experiments.sparkline import sparkline
 from headtohead.experiments.tables import bare_table, visible
 from headtohead.experiments.wording import UNKNOWN, percent, short_seconds
 
-LOCK_FILE = ".lock"  # as the runner's
 REFRESH_SECONDS = 0.5
 SHOWN = 30  # finished runs; of more, the latest
 
@@ -141,16 +140,6 @@ def follow(directory: Path, console: Console) -> Followed:
 
 def _checked(state: Followed, directory: Path) -> Followed:
     """The state, ended where no process works in the folder any more."""
-    if not state.ended and not _is_running(directory):
+    if not state.ended and not is_held(directory):
         state.ended = "Not running: its process ended without a word; the same command continues."
     return state
-
-
-def _is_running(directory: Path) -> bool:
-    lock = filelock.FileLock(directory / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return True
-    lock.release()
-    return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headtohead import strategies
 from headtohead.core.engine import ENGINE_VERSION, WHOLE, Part
-from headtohead.experiments.spec import safe_name
+from headtohead.experiments.spec.output import safe_name
 
 if TYPE_CHECKING:
     from headtohead.core.data import Dataset

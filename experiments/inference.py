@@ -285,21 +285,10 @@ def wilson_limit(accuracy: float, size: float, tail: float, side: int) -> float:
     ``scipy.stats.binomtest(k, n).proportion_ci(method="wilson")``.
     Source: Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA 22.
     """
-    z = _normal_quantile(tail)
+    z = normal_quantile(tail)
     centre = (accuracy + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * np.sqrt(accuracy * (1 - accuracy) / size + z**2 / (4 * size**2))
     return min(max(float(centre + side * half), 0.0), 1.0)
-
-
-def mcnemar(first: Array, second: Array) -> float:
-    """McNemar's exact two-sided p-value of two trained models on the same messages; both (N,) of 0 / 1.
-
-    Source: McNemar 1947, Note on the sampling error of the difference between correlated proportions, Psychometrika 12.
-    """
-    from scipy import stats
-
-    wins, losses = int((first > second).sum()), int((first < second).sum())
-    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def above_share(accuracy: float, size: int, share: float) -> float:
@@ -361,7 +350,7 @@ def _normal_tail(ratios: Array) -> Array:
     return np.asarray(special.ndtr(-ratios))
 
 
-def _normal_quantile(tail: float) -> float:
+def normal_quantile(tail: float) -> float:
     from scipy import special
 
     return float(-special.ndtri(tail))

@@ -12,10 +12,11 @@ from rich.text import Text
 from headtohead.experiments import console as display
 from headtohead.experiments.about_data import class_words, duplicate_words, length_words
 from headtohead.experiments.book_log import log_of
-from headtohead.experiments.cluster_progress import ClusterProgress, cluster_progress
+from headtohead.experiments.cluster_progress import ClusterProgress
 from headtohead.experiments.progress import work_of
 from headtohead.experiments.record import run_directory
-from headtohead.experiments.spec import FEW_SEEDS, Experiment
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.seeds import FEW_SEEDS
 from headtohead.experiments.tables import visible
 from headtohead.experiments.watch import Watcher
 from headtohead.experiments.wording import plural
@@ -23,8 +24,8 @@ from headtohead.experiments.wording import plural
 if TYPE_CHECKING:
     from headtohead.core import training
     from headtohead.core.data import Dataset
+    from headtohead.experiments.agenda import Agenda
     from headtohead.experiments.record import RunRecord
-    from headtohead.experiments.runner import Agenda
     from headtohead.experiments.runs import Run
     from headtohead.experiments.statistics import Summary
 
@@ -44,7 +45,7 @@ class Live(Watcher):
 
     def dry_run(self, experiment: Experiment) -> None:
         """The plan of an experiment, without doing it."""
-        from headtohead.experiments.runner import plan
+        from headtohead.experiments.agenda import plan
 
         self.planned(plan(experiment, self))
         self._bars.close()
@@ -83,10 +84,14 @@ class Live(Watcher):
         self._bars.close()  # that of the round before
         total = sum(map(len, groups))
         if agenda.experiment.launch.launcher == "local":
-            self._progress = self._bars.enter_context(display.run_progress(self.console, works, total))
+            self._progress = self._bars.enter_context(
+                display.drawn(self.console, display.RunProgress(self.console, works, total))
+            )
         else:
             costs = {run.title: work for group, work in zip(groups, works, strict=True) for run in group}
-            self._progress = self._bars.enter_context(cluster_progress(self.console, costs))
+            self._progress = self._bars.enter_context(
+                display.drawn(self.console, ClusterProgress(self.console, costs))
+            )
 
     def began(self, titles: Sequence[str]) -> None:
         assert isinstance(self._progress, display.RunProgress)

@@ -8,7 +8,7 @@ from headtohead.core.engine.memory import Load, Need, check_need, check_weights,
 from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import TrainConfig
 from headtohead.experiments.inputs import Inputs
-from headtohead.experiments.spec import ModelSettings
+from headtohead.experiments.spec.inputs import ModelSettings
 
 
 def check_model(variants: Sequence[Variant], model: ModelSettings, options: EngineOptions) -> None:

@@ -16,8 +16,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from headtohead.core.errors import InputError
-from headtohead.experiments.inference import LEVEL, MARGIN
+from headtohead.core.errors import InputError, command
+from headtohead.experiments.inference import LEVEL, MARGIN, normal_quantile
 from headtohead.experiments.simulation import World, simulate
 
 POWER = 0.8  # how often a difference is to be found
@@ -94,9 +94,9 @@ class Pair:
 
     def settled(self, messages: int, seeds: int) -> bool:
         """Whether the pair would be told apart, or called as good, with POWER, were the difference what was seen."""
-        error, power = self.error(messages, seeds), _quantile(1 - POWER)
+        error, power = self.error(messages, seeds), normal_quantile(1 - POWER)
         apart = abs(self.difference) >= (_range_quantile(self.among) + power) * error
-        one_side = _quantile((1 - LEVEL) / max(self.among - 1, 1))
+        one_side = normal_quantile((1 - LEVEL) / max(self.among - 1, 1))
         return apart or MARGIN - abs(self.difference) >= (one_side + power) * error
 
     def seeds_needed(self) -> int | None:
@@ -112,7 +112,9 @@ class Pair:
 
     def smallest(self) -> float:
         """The smallest difference that would be found with POWER in the experiment as it was."""
-        return (_range_quantile(self.among) + _quantile(1 - POWER)) * self.error(self.messages, self.seeds)
+        return (_range_quantile(self.among) + normal_quantile(1 - POWER)) * self.error(
+            self.messages, self.seeds
+        )
 
 
 def _first(numbers: range, enough: Callable[[int], bool]) -> int | None:
@@ -137,15 +139,10 @@ def _range_quantile(among: int) -> float:
     return float(stats.studentized_range.isf(1 - LEVEL, max(among, 2), np.inf) / np.sqrt(2))
 
 
-def _quantile(tail: float) -> float:
-    from scipy import special
-
-    return float(-special.ndtri(tail))
-
-
 # --- the command -------------------------------------------------------------------------------------------------
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the smallest difference that could be seen, and what more seeds or messages would change."""
     parser = argparse.ArgumentParser(
@@ -165,11 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--power", type=float, default=100 * POWER, help="found so often, in percent (default: %(default)s)")
     add("--experiments", type=int, default=200, help="draws for each difference tried (default: %(default)s)")
     given = parser.parse_args(arguments)
-    try:
-        plan = _checked(given)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    plan = _checked(given)
     power, experiments = given.power / 100, given.experiments
     for each in (plan, replace(plan, seeds=2 * plan.seeds), replace(plan, messages=2 * plan.messages)):
         print(sentence(each, smallest_difference(each, power, experiments), power), flush=True)

@@ -9,9 +9,9 @@ from headtohead.experiments.flags import (
     check_positive,
     check_share,
     flag,
-    read_amount,
     read_count,
     read_duration,
+    read_number,
     read_share,
     read_size,
 )
@@ -36,7 +36,7 @@ class ReportSettings:
         read_share,
     )
     price_per_hour: float | None = flag(
-        None, "--price-per-hour", "what an hour of this machine costs, in any currency", "AMOUNT", read_amount
+        None, "--price-per-hour", "what an hour of this machine costs, in any currency", "AMOUNT", read_number
     )
 
     max_size: int | None = flag(

@@ -23,7 +23,6 @@ from headtohead.experiments.inference import LEVEL, MARGIN, Evidence
 from headtohead.experiments.simulation import World
 
 GROWTH = 2  # how many times as many seeds the next look has
-FEWEST = 3  # seeds at the first look
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headtohead.core.errors import InputError
+from headtohead.core.errors import command
 from headtohead.experiments.archive import pack
-from headtohead.experiments.spec import check_name
+from headtohead.experiments.spec.output import check_name
 from headtohead.experiments.wording import short_bytes
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -27,13 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="(default: results)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the zip file (default: NAME.zip here)")
     options = parser.parse_args(arguments)
-    try:
-        check_name(options.name)
-        target = options.output or Path(f"{options.name}.zip")
-        size = pack(options.results_dir / options.name, target)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    check_name(options.name)
+    target = options.output or Path(f"{options.name}.zip")
+    size = pack(options.results_dir / options.name, target)
     print(f"{target}  ({short_bytes(size)}; it holds the messages of data/*.csv)")
     print(f"elsewhere: python run_all.py --compare {target.name} results/NAME")
     return 0

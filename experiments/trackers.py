@@ -18,7 +18,7 @@ from headtohead.experiments.record import RunRecord, load_history, run_directory
 from headtohead.experiments.watch import Watcher
 
 if TYPE_CHECKING:
-    from headtohead.experiments.spec import OutputSettings
+    from headtohead.experiments.spec.output import OutputSettings
     from headtohead.experiments.statistics import Summary
 
 FINAL = (

@@ -15,7 +15,8 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
-from headtohead.experiments import runner
+from headtohead.experiments.agenda import plan
+from headtohead.experiments.description import description_of
 from headtohead.experiments.folder import EXPERIMENT_FILE, load_experiment
 from headtohead.experiments.record import RECORD_FILE, run_directory, to_json
 from headtohead.experiments.report import write_report
@@ -45,8 +46,8 @@ def reference_page(directory: Path) -> Path:
         "data": "demo",
         "seeds": ",".join(map(str, _seeds(records))),
     }
-    agenda = runner.plan(Experiment.of({**asked, "name": "reference"}, command="python run_all.py"))
-    about = runner._description(agenda) | {
+    agenda = plan(Experiment.of({**asked, "name": "reference"}, command="python run_all.py"))
+    about = description_of(agenda) | {
         "created_at": max(record["created_at"] for record in records),
         "run_ids": [record["run_id"] for record in records],
         "runs": {each["run_id"]: {"label": each["label"], "seed": each["seed"]} for each in records},

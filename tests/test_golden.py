@@ -147,9 +147,9 @@ FORCED_RUNS = [
 def test_losses_are_the_books_whichever_library_computes_what(
     tmp_path: Path, cache: Path, label: str, name: str, forced: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headtohead.core.engine import fit
+    from headtohead.core.engine import engine
     from tests.core.engine.test_products import FORCED
 
-    monkeypatch.setattr(fit, "SMALL", 0)  # the checkpoint of the traces is narrower than what pays
-    monkeypatch.setattr(fit, "find_products", lambda emb_dim: FORCED[forced])
+    monkeypatch.setattr(engine, "SMALL", 0)  # the checkpoint of the traces is narrower than what pays
+    monkeypatch.setattr(engine, "find_products", lambda emb_dim: FORCED[forced])
     assert_agrees(compare({label: name}, tmp_path, cache), label, golden()["runs"][name])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headtohead.experiments import command_line
-from headtohead.experiments.spec import expand_families
+from headtohead.experiments.spec.labels import expand_families
 from headtohead.strategies import discover, split_labels
 from tests.paths import ROOT
 

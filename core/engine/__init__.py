@@ -1,7 +1,7 @@
 """How a strategy's numbers are computed: the run itself, and ways to do less work for the same numbers."""
 
 from headtohead.core.engine.cost import CostMeter, Costs
-from headtohead.core.engine.fit import Engine
+from headtohead.core.engine.engine import Engine
 from headtohead.core.engine.options import WHOLE, EngineOptions, Job, Outcome, Part
 from headtohead.core.engine.plan import ALL, REFERENCE
 from headtohead.core.engine.seeds import fit_group, groups

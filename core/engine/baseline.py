@@ -1,7 +1,8 @@
 """A baseline's row: fitted in one go on texts or frozen features, and evaluated on the same splits."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -9,20 +10,36 @@ from torch.nn import functional as F
 
 from headtohead.core.data import Dataset
 from headtohead.core.engine.meter import Meter
-from headtohead.core.engine.options import Outcome
-from headtohead.core.strategy import Baseline
+from headtohead.core.engine.options import OnProgress, Outcome
+from headtohead.core.strategy import Baseline, count_parameters
 from headtohead.core.training import SPLITS, Evaluation, History, SplitName
+
+if TYPE_CHECKING:
+    from headtohead.core.engine.engine import Engine
 
 WORDS = ["fitted in one go, without training the GPT"]
 
 
-def fit_baseline(
+def fit_baseline(engine: "Engine", baseline: Baseline, seed: int, on_progress: OnProgress) -> Outcome:
+    """A baseline's row; features are the hidden states behind the final norm, where a classifier reads."""
+    rows = engine.train_rows(seed)
+    if baseline.reads == "texts":
+        return _fit(baseline, engine.dataset, None, 0, seed, rows)
+    stored = engine.hidden_states(engine.pretrained.config.n_layers + 2, on_progress)
+    hidden = stored.hidden.cpu()
+    features = {name: hidden[engine.sequences.of_row[name]] for name in SPLITS}
+    gpt_params = count_parameters(engine.pretrained.build().parameters())
+    outcome = _fit(baseline, engine.dataset, features, gpt_params, seed, rows)
+    return replace(outcome, prefix_seconds=stored.seconds)
+
+
+def _fit(
     baseline: Baseline,
     dataset: Dataset,
     features: dict[SplitName, Tensor] | None,
     gpt_params: int,
     seed: int,
-    train_rows: Sequence[int] | None = None,
+    train_rows: Sequence[int] | None,
 ) -> Outcome:
     """Fit a baseline and evaluate it on all rows of each split; it leaves no classifier on disk.
 

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from headtohead.core.classifier import Classifier, describe_classifier, rebuild
-from headtohead.core.engine.fit import Engine
+from headtohead.core.engine.engine import Engine
 from headtohead.core.engine.outside import Outside
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy, Variant

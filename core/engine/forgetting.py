@@ -4,12 +4,20 @@ The text is this project's own, written for this purpose, so that no model has b
 something only of weights that were pretrained: random ones predict no text.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from headtohead.core.classifier import trained_names
+from headtohead.core.engine.options import WHOLE
 from headtohead.core.model import GPTModel
 from headtohead.core.tokenizer import GPT2, Tokenizer
+
+if TYPE_CHECKING:
+    from headtohead.core.engine.engine import Engine
+    from headtohead.core.engine.fit import TrainingRun
 
 TOKENS = 128  # at most, of the text; as many as a small model's context holds
 TEXT = """\
@@ -49,3 +57,25 @@ def language_loss(model: GPTModel, head: Tensor, token_ids: Tensor) -> float | N
     hidden = seen[-1][:, :-1].float()  # (W, T - 1, D)
     logits = F.linear(hidden, head.to(hidden))  # (W, T - 1, V)
     return float(F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten()))
+
+
+def forgetting(engine: "Engine", run: "TrainingRun") -> tuple[float | None, float | None]:
+    """The language model's loss before and after; the same where nothing but the head has changed.
+
+    Unknown where the protocol is not that of a language model: attention that is not causal sees the next token.
+    """
+    if engine.dataset.max_length < 2 or not engine.config.causal or not engine.part.test:
+        return None, None
+    changed = run.untrained or any(not name.startswith("out_head.") for name in trained_names(run.model))
+    with engine.drawing:
+        whole = engine.of(WHOLE)  # the same for every part
+        before = whole.language_loss
+        if before is not None and not changed:
+            return before, before
+        token_ids = plain_tokens(engine.dataset.max_length, engine.pretrained.tokenizer or GPT2)
+        pretrained = engine.pretrained.build()
+        head = pretrained.out_head.weight
+        if before is None:
+            before = whole.language_loss = language_loss(pretrained, head, token_ids)
+        after = language_loss(run.model, head, token_ids.to(engine.options.device)) if changed else before
+        return before, after

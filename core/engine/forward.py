@@ -13,6 +13,7 @@ from headtohead.core.engine.linear import Updates
 from headtohead.core.engine.plan import Plan
 from headtohead.core.engine.prefix import Stored
 from headtohead.core.engine.products import MKL, Products
+from headtohead.core.engine.recompute import Around
 from headtohead.core.engine.sequences import Sequences
 from headtohead.core.model import GPTModel
 from headtohead.core.training import SPLITS, Forward, SplitName, TrainConfig
@@ -189,23 +190,14 @@ class PlannedForward:
         return stored.take(rows).to(self._device)
 
 
-class AutocastForward:
+class AutocastForward(Around):
     """Another forward's logits with products in bfloat16; parameters and optimizer stay in float32."""
 
     def __init__(self, inner: Forward, device: str) -> None:
-        self.inner = inner
-        self.evaluation_rows = inner.evaluation_rows
+        super().__init__(inner)
         self._device_type = device.partition(":")[0]
 
     def logits(self, split: SplitName, rows: Tensor) -> Tensor:
         """Row numbers (B,) -> class logits (B, C)."""
         with torch.autocast(self._device_type, dtype=torch.bfloat16):
             return self.inner.logits(split, rows).float()
-
-    def labels(self, split: SplitName, rows: Tensor) -> Tensor:
-        """Row numbers (B,) -> labels (B,)."""
-        return self.inner.labels(split, rows)
-
-    def parameters_changed(self) -> None:
-        """As the other forward's."""
-        self.inner.parameters_changed()

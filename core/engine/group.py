@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headtohead.core.engine.fit import Engine, OnProgress
-from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.engine import Engine
+from headtohead.core.engine.options import Job, OnProgress, Outcome
 from headtohead.core.training import (
     Event,
     Finish,

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun
+from headtohead.core.engine.engine import Engine
+from headtohead.core.engine.finish import finish_run
+from headtohead.core.engine.fit import TrainingRun, prepare_run, starting_accuracy
 from headtohead.core.engine.group import (
     UNKNOWN_IN_GROUPS,
     Ended,
@@ -22,7 +24,7 @@ from headtohead.core.engine.group import (
     follow,
     row_shares,
 )
-from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.options import Job, OnProgress, Outcome
 from headtohead.core.strategy import Strategy
 from headtohead.core.training import Event, History, Progress, SplitName, measure
 
@@ -34,7 +36,7 @@ def fit_heads(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> I
 
     Runs of one part have equally many steps; one model, prepared once, serves all parts.
     """
-    run = engine.prepare(jobs[0], on_progress)
+    run = prepare_run(engine, jobs[0], on_progress)
     for part in dict.fromkeys(job.part for job in jobs):
         own = [job for job in jobs if job.part == part]
         if run.stored is None:  # its plan did not agree with the reference path
@@ -55,7 +57,7 @@ def _fit_part(
     with run.meter.measure("train"):
         solver = _Heads(engine, jobs, run, heads)
         before = [
-            engine.starting_accuracy(solver.forward(number), job.seed) for number, job in enumerate(jobs)
+            starting_accuracy(engine, solver.forward(number), job.seed) for number, job in enumerate(jobs)
         ]
         solver.train(events, on_progress)
     share = run.meter.seconds["train"] / len(jobs)
@@ -169,5 +171,5 @@ def _head_outcome(engine: Engine, run: TrainingRun, heads: _Heads, number: int, 
         head.bias.copy_(heads.biases[number])
     run.forward.parameters_changed()
     run.meter.seconds |= {"train": share, "eval": 0.0}
-    outcome = engine.finish(run, heads.histories[number])
+    outcome = finish_run(engine, run, heads.histories[number])
     return replace(outcome, **UNKNOWN_IN_GROUPS)

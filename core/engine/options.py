@@ -1,12 +1,15 @@
 """What goes into the engine and what comes out of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from headtohead.core.engine.plan import ALL, REFERENCE, Plan
 from headtohead.core.strategy import Variant
-from headtohead.core.training import Evaluation, History
+from headtohead.core.training import Evaluation, History, Progress
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

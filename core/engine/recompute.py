@@ -28,20 +28,11 @@ def recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-class RecomputedForward:
-    """Another forward's logits, during which the blocks of the model itself are called as :func:`recomputed`.
+class Around:
+    """A forward that computes its logits by another one."""
 
-    The engine's own blocks do it by themselves; the model is as before after every call.
-    """
-
-    def __init__(self, inner: Forward, model: GPTModel) -> None:
-        self.inner, self.model = inner, model
-        self.evaluation_rows = inner.evaluation_rows
-
-    def logits(self, split: SplitName, rows: Tensor) -> Tensor:
-        """Row numbers (B,) -> class logits (B, C)."""
-        with _recomputed_blocks(self.model.trf_blocks):
-            return self.inner.logits(split, rows)
+    def __init__(self, inner: Forward) -> None:
+        self.inner, self.evaluation_rows = inner, inner.evaluation_rows
 
     def labels(self, split: SplitName, rows: Tensor) -> Tensor:
         """Row numbers (B,) -> labels (B,)."""
@@ -50,6 +41,22 @@ class RecomputedForward:
     def parameters_changed(self) -> None:
         """As the other forward's."""
         self.inner.parameters_changed()
+
+
+class RecomputedForward(Around):
+    """Another forward's logits, during which the blocks of the model itself are called as :func:`recomputed`.
+
+    The engine's own blocks do it by themselves; the model is as before after every call.
+    """
+
+    def __init__(self, inner: Forward, model: GPTModel) -> None:
+        super().__init__(inner)
+        self.model = model
+
+    def logits(self, split: SplitName, rows: Tensor) -> Tensor:
+        """Row numbers (B,) -> class logits (B, C)."""
+        with _recomputed_blocks(self.model.trf_blocks):
+            return self.inner.logits(split, rows)
 
 
 @contextmanager

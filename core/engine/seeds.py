@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
-from headtohead.core.engine.fit import Engine, OnProgress
+from headtohead.core.engine.engine import Engine
 from headtohead.core.engine.group import Ended, fit_alone
 from headtohead.core.engine.heads import fit_heads
-from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.options import Job, OnProgress, Outcome
 from headtohead.core.engine.side_by_side import fit_side_by_side
 from headtohead.core.engine.stacked import can_be_stacked, fit_stacked
 from headtohead.core.engine.threads import SMALL

@@ -12,9 +12,11 @@ from dataclasses import replace
 
 import torch
 
-from headtohead.core.engine.fit import Engine, OnProgress
+from headtohead.core.engine.engine import Engine
+from headtohead.core.engine.finish import finish_run
+from headtohead.core.engine.fit import prepare_run, train_run
 from headtohead.core.engine.group import UNKNOWN_IN_GROUPS, Ended, events_of, fit_alone
-from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.options import Job, OnProgress, Outcome
 from headtohead.core.engine.threads import AVAILABLE
 from headtohead.core.engine.verify import PlanFailed
 from headtohead.core.errors import TrainingError
@@ -54,11 +56,11 @@ def fit_side_by_side(engine: Engine, jobs: Sequence[Job], on_progress: OnProgres
 def _fit_drawn(engine: Engine, job: Job, on_progress: OnProgress) -> Outcome | None:
     """The run's outcome; None where it must not share the generator."""
     with engine.drawing:
-        run = engine.prepare(job, on_progress)
+        run = prepare_run(engine, job, on_progress)
         if run.verdict.draws or not (run.plan.cut or run.plan.restructured):
             return None
         events = events_of(engine, job.seed)
-    outcome = engine.finish(run, engine.train(run, events, on_progress))
+    outcome = finish_run(engine, run, train_run(engine, run, events, on_progress))
     # The process's peak belongs to all runs that shared it.
     return replace(outcome, **UNKNOWN_IN_GROUPS)
 

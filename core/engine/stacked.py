@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headtohead.core.engine.engine import Engine
 from headtohead.core.engine.facts import overridden
-from headtohead.core.engine.fit import Engine, OnProgress, TrainingRun
+from headtohead.core.engine.finish import finish_run
+from headtohead.core.engine.fit import TrainingRun, prepare_run
 from headtohead.core.engine.group import (
     UNKNOWN_IN_GROUPS,
     Ended,
@@ -27,7 +29,7 @@ from headtohead.core.engine.group import (
     follow,
     row_shares,
 )
-from headtohead.core.engine.options import Job, Outcome
+from headtohead.core.engine.options import Job, OnProgress, Outcome
 from headtohead.core.engine.tail import Tail, logits_of_all
 from headtohead.core.engine.trial import first_line
 from headtohead.core.engine.verify import disturbed
@@ -81,10 +83,10 @@ def _train(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> tupl
 
 def _prepare(engine: Engine, jobs: Sequence[Job], on_progress: OnProgress) -> "Stack":
     """As many of the jobs as memory holds, stacked and checked."""
-    runs = [engine.prepare(jobs[0], on_progress)]
+    runs = [prepare_run(engine, jobs[0], on_progress)]
     size = _size(len(jobs), _room(engine.options.device, runs[0].trainable_params))
     for job in jobs[1:size]:
-        run = engine.prepare(job, on_progress)
+        run = prepare_run(engine, job, on_progress)
         _share_frozen(runs[0].model, run.model)
         runs.append(run)
     with runs[0].meter.measure("setup"):
@@ -134,11 +136,7 @@ def _finish(engine: Engine, stack: "Stack", histories: Sequence[History]) -> Ite
         run.forward.parameters_changed()
         try:
             check_losses(stack.losses, number)
-            outcome = engine.finish(run, history)
-            yield (
-                run.job,
-                replace(outcome, **UNKNOWN_IN_GROUPS),
-            )
+            yield run.job, replace(finish_run(engine, run, history), **UNKNOWN_IN_GROUPS)
         except Exception as error:  # noqa: BLE001 - one run's error must not take the others along
             yield run.job, error
         run.rebuilt = None  # another whole model

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from headtohead.core.classifier import trained_names
 from headtohead.core.engine.embedding import CompactEmbedding
 from headtohead.core.engine.facts import Facts, look
 from headtohead.core.engine.forward import ReferenceForward
+from headtohead.core.engine.meter import Meter
+from headtohead.core.engine.options import OnProgress
 from headtohead.core.engine.plan import Plan, reference
 from headtohead.core.engine.prefix import Stored
-from headtohead.core.engine.verify import Comparison, PlannedSide, Watch, full_precision
+from headtohead.core.engine.verify import Comparison, PlannedSide, Verdict, Watch, full_precision
 from headtohead.core.model import GPTModel
 from headtohead.core.strategy import Strategy
 from headtohead.core.training import training_loss
 
 if TYPE_CHECKING:
-    from headtohead.core.engine.fit import Engine
+    from headtohead.core.engine.engine import Engine
 
 MANY = 64  # messages that a plan evaluates in one call
 
@@ -139,6 +142,43 @@ class Trial:
         self.optimizer.step()
         self.strategy.after_step(self.model, 0)
         comparison.planned.forward.parameters_changed()
+
+
+def verified(
+    engine: "Engine",
+    strategy: Strategy,
+    model: GPTModel,
+    applied: Facts,
+    meter: Meter,
+    on_progress: OnProgress,
+) -> Verdict:
+    """The plan for a run, compared with the reference path on this model, or that path with the reason.
+
+    A model whose training runs nothing but the packages' own code is left as it was, and all runs that train
+    the same of it share what was found. Any other is used up.
+    """
+    with meter.measure("setup"):
+        try:
+            trial = Trial(engine, model, strategy, applied)
+        except Exception as error:  # noqa: BLE001 - the run itself will show it
+            return Verdict(reference(f"the strategy could not be tried: {first_line(error)}"))
+    if not (trial.plan.cut or trial.plan.restructured):
+        return Verdict(trial.plan)
+    kind = (trial.plan, frozenset(trained_names(model)))
+    if applied.plain and kind in engine.agreed:
+        return Verdict(trial.plan)
+    stored = engine.hidden_states(trial.plan.cut, on_progress) if trial.plan.cut else None
+    with meter.measure("setup"):
+        if stored and engine.options.half_prefix:  # the plan is what is compared, not its rounding
+            numbers = engine.sequences.of_row["train"][trial.rows].unique()
+            stored = engine.prefix.exact(trial.plan.cut, numbers, engine.pretrained.build())
+        why = trial.difference(stored)
+    if why:
+        return Verdict(reference(f"a plan with less work did not agree with it: {why}"))
+    if applied.plain:
+        engine.agreed.add(kind)
+        return Verdict(trial.plan)
+    return Verdict(trial.plan, trial.facts, trial.draws)
 
 
 def first_line(error: Exception) -> str:

@@ -8,24 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headtohead.core.errors import InputError
+from headtohead.core.errors import command
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export what the command line names and return the exit code."""
     options = build_parser().parse_args(arguments)
-    try:
-        from transformers.utils import logging
+    from transformers.utils import logging
 
-        from headtohead.core.export import export_classifier
+    from headtohead.core.export import export_classifier
 
-        logging.disable_progress_bar()
-        folder = export_classifier(
-            options.run, options.to, options.output, weights_dir=options.weights_dir, plugin=options.plugin
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    logging.disable_progress_bar()
+    folder = export_classifier(
+        options.run, options.to, options.output, weights_dir=options.weights_dir, plugin=options.plugin
+    )
     print(f"written and verified: {folder}")
     return 0
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from headtohead.core.errors import InputError
+from headtohead.core.errors import InputError, command
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """\
@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, measure, write; returns the exit code."""
     arguments = build_parser().parse_args(argv)
@@ -71,9 +72,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             if (value := getattr(arguments, name)) is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
         return _run(arguments, command.strip())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return EXIT_INTERRUPTED

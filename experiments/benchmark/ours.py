@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from headtohead.core.config import GPTConfig
 from headtohead.core.engine import Engine, EngineOptions, Job, fit_group, groups
+from headtohead.core.engine.fit import prepare_run, train_run
 from headtohead.core.strategy import Strategy, Variant
 from headtohead.core.training import Event, Forward, Progress, SplitName
 from headtohead.experiments.benchmark.contender import Task, Turn
@@ -25,13 +26,13 @@ class EngineRun:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.engine, self.scale = _engine(task)
-        self.run = self.engine.prepare(Job(task.variant, task.settings.seed, task.folder), _ignore)
+        self.run = prepare_run(self.engine, Job(task.variant, task.settings.seed, task.folder), _ignore)
         self.meter = self.run.meter
         # Not a hook: the engine looks for those, and takes the reference path where it did not expect one.
         self._watched = self.run.forward = _Watched(self.run.forward)
 
     def follow(self, events: Iterable[Event]) -> None:
-        self.engine.train(self.run, events, _ignore)
+        train_run(self.engine, self.run, events, _ignore)
 
     def loss(self) -> float:
         return self._watched.loss()
@@ -56,8 +57,8 @@ class EngineRun:
         """Seconds in which a second engine reads what a first one has left in a cache folder."""
         for _ in range(2):
             engine, _ = _engine(self.task, cache_dir=self.task.folder / "prefix")
-            stored = engine.prepare(
-                Job(self.task.variant, self.task.settings.seed, self.task.folder), _ignore
+            stored = prepare_run(
+                engine, Job(self.task.variant, self.task.settings.seed, self.task.folder), _ignore
             ).stored
         assert stored is not None
         return stored.seconds

@@ -17,7 +17,7 @@ from headtohead.core.errors import InputError
 if TYPE_CHECKING:  # a worker of a cluster comes through here before it has set its threads for torch
     from headtohead.core.engine import Engine, EngineOptions
     from headtohead.experiments.runs import Run
-    from headtohead.experiments.spec import LaunchSettings
+    from headtohead.experiments.spec.machine import LaunchSettings
     from headtohead.experiments.watch import Watcher
 
 

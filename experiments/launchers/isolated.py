@@ -16,7 +16,9 @@ from typing import Any
 from headtohead.core.engine import Engine, Part
 from headtohead.core.errors import TrainingError, printable
 from headtohead.experiments.flags import given_in
+from headtohead.experiments.inputs import find_inputs
 from headtohead.experiments.launchers.local import LocalLauncher
+from headtohead.experiments.options import engine_options
 from headtohead.experiments.record import RECORD_FILE, to_json
 from headtohead.experiments.runs import Run, write_folder
 from headtohead.experiments.spec import Experiment
@@ -93,9 +95,6 @@ def _paths(plugin: Path | None) -> list[str]:
 
 def work(parcel: Mapping[str, Any]) -> None:
     """Do the run of a parcel and leave its folder in the scratch folder."""
-    from headtohead.experiments.inputs import find_inputs
-    from headtohead.experiments.runner import engine_options  # the runner imports this module
-
     experiment = Experiment.of(parcel["given"])
     inputs = find_inputs(experiment)
     config = experiment.training.train_config()

@@ -32,7 +32,7 @@ from headtohead.experiments.launchers.parcel import (
 )
 from headtohead.experiments.record import load_record, save_record
 from headtohead.experiments.runs import Run, write_folder
-from headtohead.experiments.spec import LaunchSettings
+from headtohead.experiments.spec.machine import LaunchSettings
 from headtohead.experiments.watch import Watcher
 
 RETRIES = 3  # of a run whose worker or node dies

@@ -13,7 +13,7 @@ from headtohead.core.training import TrainConfig
 from headtohead.experiments import bonus, command_line
 from headtohead.experiments.bonus_rows import BONUS, IMDB, SUITES
 from headtohead.experiments.sections.published import is_real
-from headtohead.experiments.spec import SUITES as NAMES
+from headtohead.experiments.spec.presets import SUITES as NAMES
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
 from tests import small

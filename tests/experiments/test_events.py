@@ -15,7 +15,7 @@ from headtohead.experiments.command_line import main
 from headtohead.experiments.events import EVENTS_FILE, EventLog, read_events
 from headtohead.experiments.follow import follow, picture, state_of
 from headtohead.experiments.sparkline import sparkline
-from headtohead.experiments.spec import OutputSettings
+from headtohead.experiments.spec.output import OutputSettings
 from headtohead.experiments.statistics import Summary
 from headtohead.experiments.watch import Everyone, Watcher
 from tests.experiments.tiny import FAILS, use_tiny_demo, write_messages, write_plugin

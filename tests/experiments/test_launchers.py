@@ -16,6 +16,7 @@ from headtohead.core.engine import Engine, EngineOptions
 from headtohead.core.errors import InputError
 from headtohead.core.training import TrainConfig
 from headtohead.experiments import runner
+from headtohead.experiments.agenda import plan
 from headtohead.experiments.cluster_progress import ClusterProgress
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.launchers import remote
@@ -26,7 +27,8 @@ from headtohead.experiments.progress import Work
 from headtohead.experiments.record import load_record, save_record
 from headtohead.experiments.runs import Run
 from headtohead.experiments.sections import all_sections
-from headtohead.experiments.spec import Experiment, LaunchSettings
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.machine import LaunchSettings
 from headtohead.experiments.statistics import summarise
 from headtohead.experiments.watch import Watcher
 from headtohead.strategies import build_variants
@@ -129,7 +131,7 @@ def test_ray_absent_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     use_tiny_demo(monkeypatch, tmp_path / "cache")
     with pytest.raises(InputError, match=r"needs Ray, which is not installed; .*pip install 'ray>="):
-        runner.plan(Experiment.of({"model": "demo", "data": "demo", "launcher": "ray"}))
+        plan(Experiment.of({"model": "demo", "data": "demo", "launcher": "ray"}))
 
 
 class FakeRay:

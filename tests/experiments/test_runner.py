@@ -20,6 +20,7 @@ from headtohead.core.errors import InputError
 from headtohead.experiments import runner
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.live import Live
+from headtohead.experiments.lock import LOCK_FILE
 from headtohead.experiments.record import HISTORY_COLUMNS
 from headtohead.experiments.spec import Experiment
 from headtohead.experiments.statistics import Summary
@@ -230,11 +231,11 @@ def test_kill_9_loses_only_the_run_in_flight(bench: Bench, fits: list[tuple[str,
 def test_two_processes_do_not_write_the_same_experiment(bench: Bench) -> None:
     bench.directory.mkdir(parents=True)
     with (
-        filelock.FileLock(bench.directory / runner.LOCK_FILE),
+        filelock.FileLock(bench.directory / LOCK_FILE),
         pytest.raises(InputError, match="another process"),
     ):
         bench.run()
-    assert [path.name for path in bench.directory.iterdir()] in ([], [runner.LOCK_FILE])
+    assert [path.name for path in bench.directory.iterdir()] in ([], [LOCK_FILE])
     assert not bench.run().failed
 
 

@@ -17,14 +17,11 @@ from headtohead.core.strategy import Variant
 from headtohead.core.training import TrainConfig
 from headtohead.core.weights import Pretrained
 from headtohead.experiments.identity import code_hash, run_id, source_files
-from headtohead.experiments.spec import (
-    PRESET_RATES,
-    PRESETS,
-    Experiment,
-    parse_seeds,
-    safe_name,
-    strategy_labels,
-)
+from headtohead.experiments.spec import Experiment
+from headtohead.experiments.spec.labels import strategy_labels
+from headtohead.experiments.spec.output import safe_name
+from headtohead.experiments.spec.presets import PRESET_RATES, PRESETS
+from headtohead.experiments.spec.seeds import parse_seeds
 from headtohead.strategies import DEFAULT, build_variants, discover
 
 DATASET = cast(Dataset, SimpleNamespace(sha256="d" * 64, max_length=120))

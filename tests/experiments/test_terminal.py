@@ -248,7 +248,8 @@ def record(label: str, seed: int, **changes: object) -> RunRecord:
 def test_without_a_terminal_each_run_is_a_line_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(display, "PLAIN_LINE_SECONDS", 0.0)
     console = plain()
-    with display.run_progress(console, [Work("head", 1.0), Work("lora", 100.0)], 3) as progress:
+    works = [Work("head", 1.0), Work("lora", 100.0)]
+    with display.drawn(console, display.RunProgress(console, works, 3)) as progress:
         progress.begin(["head, seed 1", "head, seed 2"])
         progress.step(Progress(1, 10, None, "frozen blocks", preparing=True))
         progress.step(Progress(1, 10, 0.5))

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headtohead.core.engine import Engine
+from headtohead.core.engine import Engine, fit, heads, side_by_side, stacked
+from headtohead.core.engine.finish import finish_run
 from headtohead.core.errors import InputError
 from headtohead.core.search import Around, Choice, Search, trials
 from headtohead.experiments import runner
@@ -30,6 +31,8 @@ from headtohead.experiments.tuning import (
 from headtohead.strategies import build_variants
 from tests import small
 from tests.experiments.tiny import use_tiny_demo, write_messages
+
+WAYS = (fit, heads, side_by_side, stacked)  # in which runs are prepared and finished
 
 
 @pytest.fixture
@@ -162,13 +165,13 @@ def test_trials_are_records_of_their_own_and_never_results(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met: list[set[str]] = []
-    finish = Engine.finish
 
-    def watched(self: Engine, prepared: Any, history: Any) -> Any:
+    def watched(engine: Engine, prepared: Any, history: Any) -> Any:
         met.append(set(history.final_batches))
-        return finish(self, prepared, history)
+        return finish_run(engine, prepared, history)
 
-    monkeypatch.setattr(Engine, "finish", watched)
+    for way in WAYS:
+        monkeypatch.setattr(way, "finish_run", watched)
     summary = run(settings, strategies="head,last_block")
     experiment = loaded(settings)
     tests = [record for record in experiment.aside if record.role == "trial"]
@@ -194,7 +197,8 @@ def test_a_finished_trial_is_not_tried_again(
 ) -> None:
     run(settings)
     first = chosen(settings)
-    monkeypatch.setattr(Engine, "prepare", lambda *anything: pytest.fail("something was trained again"))
+    for way in WAYS:
+        monkeypatch.setattr(way, "prepare_run", lambda *any_: pytest.fail("something was trained again"))
     run(settings)
     assert chosen(settings) == first
 
@@ -210,7 +214,7 @@ def test_shuffled_test_labels_change_no_choice(
         inputs.dataset.test.labels.copy_(1 - inputs.dataset.test.labels)
         return inputs
 
-    monkeypatch.setattr("headtohead.experiments.runner.find_inputs", shuffled)
+    monkeypatch.setattr("headtohead.experiments.agenda.find_inputs", shuffled)
     other = {**settings, "name": "shuffled"}
     run(other)
     assert chosen(other) == plain

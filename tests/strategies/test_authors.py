@@ -25,7 +25,6 @@ class Mine(Strategy):
     def apply(self, model):
         pass
 """
-LATER = "\nclass {}:\n    pass\n"
 # What is changed in the sound file -> the line that is named, and words of the sentence.
 SLIPS = {
     "no decorator": (

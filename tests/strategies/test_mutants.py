@@ -41,7 +41,6 @@ class Mutant(Strategy):
     def counts(self, config, n_classes):
         return dict.fromkeys(range(config.n_layers), 8 * config.emb_dim)
 '''
-FORWARD = "return y + self.up(self.dropout(self.down(y)))"
 APPLY = "        for number, block in enumerate(model.trf_blocks):\n"
 # The check that finds it, what is changed (old, new; or new lines at the end), words of the finding.
 MUTANTS = {

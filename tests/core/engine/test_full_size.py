@@ -8,6 +8,7 @@ import pytest
 from headtohead import strategies
 from headtohead.core.config import CONFIGS
 from headtohead.core.engine import Engine, Job
+from headtohead.core.engine.fit import prepare_run, train_run
 from headtohead.core.training import TrainConfig, protocol, row_loaders
 from headtohead.core.weights import Pretrained, find_pretrained
 from tests import small
@@ -30,10 +31,10 @@ def test_one_step_of_each_strategy(name: str, pretrained: Pretrained, tmp_path: 
     config = TrainConfig(epochs=1)
     engine = Engine(pretrained, small.dataset(), config)
     (variant,) = strategies.build_variants([name])
-    run = engine.prepare(Job(variant, 123, tmp_path / "classifier"), lambda progress: None)
+    run = prepare_run(engine, Job(variant, 123, tmp_path / "classifier"), lambda progress: None)
     assert run.trainable_params == TRAINED[name]
     before = run.model.out_head.weight.detach().clone()
     events = islice(protocol(row_loaders(engine.dataset, config.batch_size), config), 1)
-    history = engine.train(run, events, lambda progress: None)
+    history = train_run(engine, run, events, lambda progress: None)
     assert history.steps == 1
     assert not before.equal(run.model.out_head.weight)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from headtohead import strategies
 from headtohead.core.classifier import load_classifier
 from headtohead.core.engine import REFERENCE, Engine, EngineOptions, Job, Outcome
+from headtohead.core.engine.fit import prepare_run
 from headtohead.core.engine.heads import fit_heads
 from headtohead.core.errors import InputError
 from headtohead.core.single_output import SingleOutput
@@ -107,7 +108,7 @@ def test_four_batches_accumulated_are_one_of_four_times_the_size() -> None:
     (variant,) = strategies.build_variants(["last_block"])
     rows, found = torch.arange(8), []
     for steps, size in ((1, 8), (4, 2)):
-        run_ = engine.prepare(Job(variant, 1, Path("unused")), lambda progress: None)
+        run_ = prepare_run(engine, Job(variant, 1, Path("unused")), lambda progress: None)
         optimizer = torch.optim.SGD([p for p in run_.model.parameters() if p.requires_grad], lr=0.1)
         parts = rows.split(size)
         events = [Step(part, Moment(n, 0.0, 0), n == len(parts) - 1) for n, part in enumerate(parts)]
@@ -125,7 +126,7 @@ def test_the_accuracy_before_training_is_that_of_the_first_batches(tmp_path: Pat
     assert outcome.before == reference.before and set(outcome.before) == {"train", "validation", "test"}
     engine = engine_of(CONFIG, allowed=REFERENCE)
     (variant,) = strategies.build_variants(["last_block"])
-    run_ = engine.prepare(Job(variant, 123, tmp_path), lambda progress: None)
+    run_ = prepare_run(engine, Job(variant, 123, tmp_path), lambda progress: None)
     with torch.no_grad():
         logits = run_.forward.logits("test", torch.arange(len(engine.dataset.test)))
     assert outcome.before["test"] == (logits.argmax(-1) == engine.dataset.test.labels).double().mean()

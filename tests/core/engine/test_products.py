@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headtohead.core.engine import fit, products
+from headtohead.core.engine import engine, products
 from headtohead.core.engine.plan import ALL, REFERENCE
 from headtohead.core.engine.products import (
     FEW_ROWS,
@@ -106,8 +106,8 @@ def test_without_the_private_function_nothing_is_lost(monkeypatch: pytest.Monkey
 def test_runs_agree_with_reference(
     label: str, position: Literal["last", "last_real"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "find_products", lambda emb_dim: ONEDNN)
-    monkeypatch.setattr(fit, "SMALL", 0)
+    monkeypatch.setattr(engine, "find_products", lambda emb_dim: ONEDNN)
+    monkeypatch.setattr(engine, "SMALL", 0)
     config = replace(CONFIG, position=position)
     fast = run(label, ALL, config, tmp_path)
     assert fast.plan["onednn"] and ONEDNN.in_words() in fast.plan["words"]

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from headtohead import strategies
 from headtohead.core.engine import Engine, EngineOptions, Job, Outcome, fit_group, groups, seeds, stacked
+from headtohead.core.engine.fit import prepare_run
 from headtohead.core.engine.plan import ALL, Plan
 from headtohead.core.engine.seeds import Way, way_of
 from headtohead.core.engine.stacked import Stack, fit_stacked
@@ -177,7 +178,7 @@ def test_stacked_seeds_agree_with_runs_alone(
 @pytest.mark.parametrize("method", METHODS)
 def test_gradients_are_those_of_each_run(method: str, tmp_path: Path) -> None:
     engine = make_engine("last_real")
-    runs = [engine.prepare(job, lambda progress: None) for job in jobs_of(method, tmp_path)]
+    runs = [prepare_run(engine, job, lambda progress: None) for job in jobs_of(method, tmp_path)]
     stack, rows = Stack(engine, runs), torch.arange(24).view(3, 8)
     with torch.no_grad():
         for parameter in stack.trained.values():  # a factor that starts at zero hides the other's gradient

@@ -16,6 +16,7 @@ from headtohead.core.config import GPTConfig
 from headtohead.core.engine import Engine, Job
 from headtohead.core.engine.embedding import CompactEmbedding
 from headtohead.core.engine.facts import look, overridden
+from headtohead.core.engine.fit import prepare_run
 from headtohead.core.engine.outside import Outside, generator_states
 from headtohead.core.engine.sequences import distinct_sequences
 from headtohead.core.engine.verify import PlanFailed, Watch
@@ -76,7 +77,7 @@ def test_every_strategy_keeps_its_plan_through_the_comparison(
     seen = engine.inspect(variant)
     assert seen.words == WORDS.get(name, [LAST, FUSED])
     before = generator_states("cpu")
-    run = engine.prepare(Job(variant, 123, tmp_path), ignore)
+    run = prepare_run(engine, Job(variant, 123, tmp_path), ignore)
     assert (run.plan.cut, run.plan.restructured, run.plan.notes) == (
         seen.cut,
         seen.restructured,
@@ -89,7 +90,7 @@ def test_every_strategy_keeps_its_plan_through_the_comparison(
 def test_the_model_is_as_its_seed_makes_it(name: str, engine: Engine, tmp_path: Path) -> None:
     (variant,) = strategies.build_variants([name])
     assert isinstance(variant.strategy, Strategy)
-    found = engine.prepare(Job(variant, 5, tmp_path), ignore)
+    found = prepare_run(engine, Job(variant, 5, tmp_path), ignore)
     if found.compact is not None:
         found.compact.expand(1.0, 0)
     expected = rebuild(engine.pretrained, variant.strategy, 2, seed=5).state_dict()
@@ -101,10 +102,10 @@ def test_the_model_is_as_its_seed_makes_it(name: str, engine: Engine, tmp_path: 
 
 def test_what_was_compared_holds_for_other_seeds(engine: Engine, tmp_path: Path) -> None:
     (variant,) = strategies.build_variants(["last_block"])
-    engine.prepare(Job(variant, 1, tmp_path), ignore)
-    known = len(engine._agreed)
-    engine.prepare(Job(variant, 2, tmp_path), ignore)
-    assert known and len(engine._agreed) == known
+    prepare_run(engine, Job(variant, 1, tmp_path), ignore)
+    known = len(engine.agreed)
+    prepare_run(engine, Job(variant, 2, tmp_path), ignore)
+    assert known and len(engine.agreed) == known
 
 
 def test_compact_rows_keep_the_parameter_and_its_hooks() -> None:
@@ -184,6 +185,6 @@ def test_a_failed_comparison_is_said(engine: Engine, tmp_path: Path, monkeypatch
     real = PlannedForward._compute
     monkeypatch.setattr(PlannedForward, "_compute", wrong)
     own = Engine(engine.pretrained, engine.dataset, engine.config)
-    run = own.prepare(Job(Variant("last", "last", LastBlock()), 1, tmp_path), ignore)
+    run = prepare_run(own, Job(Variant("last", "last", LastBlock()), 1, tmp_path), ignore)
     assert run.plan.cut == 0 and not run.plan.restructured and not run.plan.fused_optimizer
     assert "did not agree with it: the logits differ by" in run.plan.notes[0]
