@@ -10,6 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 LARGE = ("torch._dynamo", "transformers", "peft", "sklearn.linear_model", "matplotlib.figure", "pandas")
 MANY = 500  # tests of which some will import all of these anyway
+GROWN = 100_000  # objects, which are searched in some 50 ms
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -19,3 +20,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             importlib.import_module(name)
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After a file whose tests imported more, that stays, too."""
+    if nextitem is not None and nextitem.path != item.path and len(gc.get_objects()) > GROWN:
+        gc.collect()
+        gc.freeze()

@@ -1,10 +1,8 @@
 """The benchmark: what it counts, that every contender computes the same numbers, and what it writes."""
 
 import csv
-import gc
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
@@ -32,14 +30,6 @@ from tests.paths import SMS, WHY_SKIPPED
 
 CONFIG = TrainConfig(epochs=2, batch_size=4, evaluate_every=5, evaluate_batches=2)
 SETTINGS = Settings(rounds=1, loss_steps=3, least_seconds=0.0)
-
-
-@pytest.fixture(autouse=True)
-def nothing_imported_is_garbage() -> Iterator[None]:
-    """Every run collects garbage before it looks at memory, which takes long where much is imported."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def needs(name: str) -> pytest.MarkDecorator:
