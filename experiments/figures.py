@@ -426,7 +426,8 @@ def _chart_values(chart: Chart) -> dict[str, Any]:
 
 def _line_values(chart: Chart, line: Line) -> dict[str, Any]:
     """A line's points as [x, y, low, high, bar, hollow], those left out that have no place on the axis."""
-    columns = [values or [None] * len(line.x) for values in (line.low, line.high, line.bars)]
+    nothing: list[float | None] = [None] * len(line.x)
+    columns: list[Sequence[float | None]] = [each or nothing for each in (line.low, line.high, line.bars)]
     hollow = [number in line.hollow for number in range(len(line.x))]
     rows = zip(line.x, line.y, *columns, hollow, strict=True)
     kept = [[_rounded(value) for value in row] for row in rows if row[0] > 0 or not chart.log]

@@ -21,7 +21,7 @@ from headtohead.experiments.report import write_report
 from headtohead.experiments.sections import Section, Table, all_sections
 from headtohead.experiments.statistics import summarise
 from tests.browser import Watched, chromium, serious
-from tests.experiments.synthetic import FOUR, Made, write_synthetic
+from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 
 HOSTILE = "</script><script>document.title='no'</script> `x` | =1+1 <img src=x onerror=alert(1)>"
 MADE = (
@@ -323,3 +323,27 @@ def test_a_file_for_spreadsheets_holds_no_formula(directory: Path) -> None:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert any(cell.startswith("'=cmd") for cell in cells)
     assert not [cell for cell in cells if re.match(r"[=+@\t\r]|-(?!\d)", cell)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategies, most", [(5, 2e6), (42, 5e6)])
+def test_it_is_small_and_soon_there(browser: Any, tmp_path: Path, strategies: int, most: float) -> None:
+    more = [Made(f"lora@r={n}", "low-rank", 10_000 * n, 0.9 + n / 1000) for n in range(1, 13)]
+    made = (*FOUR, Made("dora", "low-rank", 300_000, 0.93)) if strategies == 5 else (*thirty(), *more)
+    assert len(made) == strategies
+    written = write_report(summarise(load_experiment(write_synthetic(tmp_path, made, (1, 2, 3, 4, 5)))))
+    size = written["report.html"].stat().st_size
+    times = []
+    for _ in range(3):
+        watched = Watched(browser, viewport={"width": 1280, "height": 900})
+        watched.page.goto(written["report.html"].as_uri())
+        times.append(
+            watched.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+        )
+        assert (
+            watched.complaints == [] and watched.page.locator("figure.drawn").count() == len(PLOT_FILES) + 1
+        )
+        watched.context.close()
+    print(f"{strategies} strategies x 5 seeds: {size:,} bytes, interactive after {sorted(times)[1]:.0f} ms")
+    assert size < most
+    assert strategies > 5 or min(times) < 1000  # milliseconds; the scripts have run by then
