@@ -304,7 +304,10 @@ COLUMNS: tuple[Column, ...] = (
         shown=MORE,
     ),
     constant("flops_per_step", "", shown=FILE),
-    measured("latency_ms", shown=FILE),
+    measured(
+        "latency_ms", "latency", unit="ms", written=plain, better="lower", shown=MORE,
+        about="from the text of one message to its class",
+    ),
     measured("latency_batch_ms", shown=FILE),
     measured("merged_latency_ms", shown=FILE),
     measured("merged_latency_batch_ms", shown=FILE),

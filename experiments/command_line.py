@@ -179,13 +179,6 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     if arguments.list:
         return _list(arguments, console)
     experiment = experiment_of(arguments, words)
-    from headtohead.experiments.console import starting
-
-    with starting(console):
-        from headtohead.experiments import runner
-        from headtohead.experiments.live import Live
-
-    watch = Live(console)
     if arguments.watch is not None:
         from headtohead.experiments.follow import follow
         from headtohead.experiments.spec.output import check_name
@@ -193,6 +186,13 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         check_name(arguments.watch, "--watch")
         follow(experiment.output.results_dir / arguments.watch, console)
         return EXIT_OK
+    from headtohead.experiments.console import starting
+
+    with starting(console):
+        from headtohead.experiments import runner
+        from headtohead.experiments.live import Live
+
+    watch = Live(console)
     if experiment.preset in SUITES:
         return _run_suite(arguments, words, watch, console)
     if arguments.compare:

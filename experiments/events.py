@@ -1,7 +1,8 @@
 """``events.jsonl``: what happened in an experiment's folder, a line of JSON each, appended and never changed.
 
-Every line has ``time`` (ISO 8601, UTC) and ``event``, the name of what :class:`Watcher` hears. A process that is
-killed may leave half a line; the next one begins a new line after it.
+Every line has ``time`` (ISO 8601, UTC) and ``event``, the name of what :class:`Watcher` hears; where shards write into
+one folder, ``shard``, such as "2/8", too. A process that is killed may leave half a line; the next one begins a new
+line after it.
 """
 
 import json
@@ -30,8 +31,9 @@ STEP_SECONDS = 1.0  # between two lines about steps
 class EventLog(Watcher):
     """Appends a line for everything that it hears; steps at most once a second."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shard: tuple[int, int] | None = None) -> None:
         self.path = directory / EVENTS_FILE
+        self._who = {"shard": f"{shard[0]}/{shard[1]}"} if shard else {}
         self._lock = threading.Lock()  # runs side by side report from other threads
         self._latest = 0.0
         self._phase = ""
@@ -63,6 +65,12 @@ class EventLog(Watcher):
         if self._estimator is not None:
             self._estimator.begin()
         self._write("began", titles=list(titles), **self._left())
+
+    def placed(self, titles: Sequence[str], where: str) -> None:
+        self._write("placed", titles=list(titles), where=where)
+
+    def lost(self, titles: Sequence[str], why: str) -> None:
+        self._write("lost", titles=list(titles), why=why)
 
     def step(self, progress: "training.Progress") -> None:
         with self._lock:
@@ -116,7 +124,9 @@ class EventLog(Watcher):
 
     def _write(self, event: str, **content: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps(json.loads(to_json({"time": now, "event": event, **content})), ensure_ascii=False)
+        line = json.dumps(
+            json.loads(to_json({"time": now, "event": event, **self._who, **content})), ensure_ascii=False
+        )
         with self._lock, self.path.open("a+b") as file:
             file.seek(0, 2)
             if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":

@@ -164,6 +164,57 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Line:
+    """One strategy's values in a :class:`Chart`.
+
+    Attributes:
+        x, y: of its points, in the order of x.
+        low, high: of a band around the line; none where they are empty.
+        bars: what stands below the points, in the unit of y.
+        chosen, default: places on the x axis that are marked.
+        hollow: numbers of points that are not comparable with the others.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    bars: Sequence[float] = ()
+    chosen: float | None = None
+    default: float | None = None
+    hollow: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Values along an axis that a section shows: a panel for each strategy (``apart``), or all in one frame.
+
+    Attributes:
+        name: of the picture's file, without its ending.
+        x, y: what the axes are, with their units.
+        log: the x axis is logarithmic.
+        bars: what the lines' bars are, in the unit of y.
+        diagonal: x and y are shares of the same kind, in percent, and equal on the line that is drawn.
+    """
+
+    name: str
+    heading: str
+    caption: str
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    log: bool = False
+    apart: bool = False
+    bars: str = ""
+    diagonal: bool = False
+
+    @property
+    def x_title(self) -> str:
+        return f"{self.x} (log scale)" if self.log else self.x
+
+
+@dataclass(frozen=True)
 class Figures:
     """Every figure that the experiment has data for; None for the others."""
 
@@ -314,7 +365,7 @@ def _bars(summary: Summary, kind: Kind, parts: dict[str, str]) -> Bars | None:
 # --- for the page -----------------------------------------------------------------------------------------------
 
 
-def for_page(figures: Figures, families: Sequence[str]) -> dict[str, Any]:
+def for_page(figures: Figures, families: Sequence[str], charts: Sequence[Chart] = ()) -> dict[str, Any]:
     """The figures as plain values for the page's script; curves as their mean and range over the seeds."""
     return {
         "families": list(families),
@@ -325,6 +376,7 @@ def for_page(figures: Figures, families: Sequence[str]) -> dict[str, Any]:
         "accuracy": figures.accuracy and _curve_values(figures.accuracy),
         "time": figures.time and _bar_values(figures.time),
         "memory": figures.memory and _bar_values(figures.memory),
+        "charts": {chart.name: _chart_values(chart) for chart in charts},
     }
 
 
@@ -357,3 +409,30 @@ def _bar_values(bars: Bars) -> dict[str, Any]:
         "rows": [vars(row) for row in bars.rows],
         "left_out": list(bars.left_out),
     }
+
+
+def _chart_values(chart: Chart) -> dict[str, Any]:
+    return {
+        "x": chart.x,
+        "x_title": chart.x_title,
+        "y": chart.y,
+        "log": chart.log,
+        "apart": chart.apart,
+        "bars": chart.bars,
+        "diagonal": chart.diagonal,
+        "lines": [_line_values(chart, line) for line in chart.lines],
+    }
+
+
+def _line_values(chart: Chart, line: Line) -> dict[str, Any]:
+    """A line's points as [x, y, low, high, bar, hollow], those left out that have no place on the axis."""
+    nothing: list[float | None] = [None] * len(line.x)
+    columns: list[Sequence[float | None]] = [each or nothing for each in (line.low, line.high, line.bars)]
+    hollow = [number in line.hollow for number in range(len(line.x))]
+    rows = zip(line.x, line.y, *columns, hollow, strict=True)
+    kept = [[_rounded(value) for value in row] for row in rows if row[0] > 0 or not chart.log]
+    return {"label": line.label, "rows": kept, "chosen": line.chosen, "default": line.default}
+
+
+def _rounded(value: float | bool | None) -> float | bool | None:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

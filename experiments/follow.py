@@ -25,62 +25,98 @@ SHOWN = 30  # finished runs; of more, the latest
 
 @dataclass
 class Followed:
-    """The latest command of an experiment, as its events tell it.
+    """The latest command of an experiment, or of one of its shards, as its events tell it.
 
     Attributes:
+        shard: such as "2/8"; empty where the command does all.
+        placed: on a cluster, the titles of what runs and where.
         ended: why nothing more will come; empty while it runs.
     """
 
+    shard: str = ""
     command: str = ""
     planned: int = 0
     finished: list[dict[str, Any]] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
+    placed: dict[str, str] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     now: dict[str, Any] = field(default_factory=dict)
     ended: str = ""
 
-
-def state_of(events: Sequence[dict[str, Any]]) -> Followed:
-    """What the events since the latest command's start amount to."""
-    starts = [place for place, event in enumerate(events) if event["event"] == "planned"]
-    state = Followed()
-    for event in events[starts[-1] if starts else 0 :]:
+    def hear(self, event: dict[str, Any]) -> None:
+        """One more event."""
         kind = event["event"]
         if kind == "planned":
-            state.command, state.planned = str(event.get("command", "")), len(event.get("runs", []))
+            self.command, self.planned = str(event.get("command", "")), len(event.get("runs", []))
         elif kind == "began":
-            state.titles, state.losses, state.now = list(event.get("titles", [])), [], event
+            self.titles, self.losses, self.now = list(event.get("titles", [])), [], event
+        elif kind == "placed":
+            self.placed |= {str(title): str(event.get("where")) for title in event.get("titles", [])}
+        elif kind == "lost":
+            self._gone(event.get("titles", []))
         elif kind == "step":
-            state.now = event
+            self.now = event
             if event.get("loss") is not None:
-                state.losses.append(float(event["loss"]))
+                self.losses.append(float(event["loss"]))
         elif kind == "finished":
-            state.finished.append(event)
+            self.finished.append(event)
+            self._gone([f"{event.get('label')}, seed {event.get('seed')}"])
         elif kind == "reported":
-            state.ended = f"Finished: the highest test accuracy has {event.get('best') or 'none'}."
+            self.ended = f"Finished: the highest test accuracy has {event.get('best') or 'none'}."
         elif kind == "interrupted":
-            state.ended = "Interrupted by its user; the same command continues."
-    return state
+            self.ended = "Interrupted by its user; the same command continues."
+
+    def _gone(self, titles: Sequence[str]) -> None:
+        """These are no longer where they were placed; a title may lack what follows the seed."""
+        for title in titles:
+            found = next((each for each in self.placed if f"{each},".startswith(f"{title},")), "")
+            self.placed.pop(found, None)
 
 
-def picture(state: Followed) -> RenderableType:
-    """A table of the finished runs, the running one with its loss, and the time left."""
-    table = bare_table(Text(visible(state.command), style="bold"))
+def state_of(events: Sequence[dict[str, Any]]) -> list[Followed]:
+    """What the events since the latest command's start amount to: one state, or one for each shard of that command."""
+    latest: dict[str, Followed] = {}
+    for event in events:
+        shard = str(event.get("shard") or "")
+        if event["event"] == "planned":
+            of = shard.partition("/")[2]
+            latest = {each: state for each, state in latest.items() if each and each.partition("/")[2] == of}
+            latest[shard] = Followed(shard)
+        latest.setdefault(shard, Followed(shard)).hear(event)
+    return sorted(latest.values(), key=lambda state: int(state.shard.partition("/")[0] or 0)) or [Followed()]
+
+
+def picture(states: Sequence[Followed]) -> RenderableType:
+    """A table of the finished runs, the running ones with their loss, and the time left."""
+    table = bare_table()
     for name, justify in (("run", "left"), ("accuracy %", "right"), ("time", "right")):
         table.add_column(Text(name), justify=justify)  # type: ignore[arg-type]
-    for event in state.finished[-SHOWN:]:
+    finished = sorted(
+        (event for state in states for event in state.finished), key=lambda event: str(event.get("time"))
+    )
+    for event in finished[-SHOWN:]:
         table.add_row(*_row(event))
-    lines: list[RenderableType] = [table]
-    if len(state.finished) > SHOWN:
-        lines.append(Text(f"and {len(state.finished) - SHOWN} runs before them", style="dim"))
-    if not state.ended and state.titles:
-        lines.append(_running(state))
+    lines: list[RenderableType] = [Text(visible(states[-1].command), style="bold"), table]
+    if len(finished) > SHOWN:
+        lines.append(Text(f"and {len(finished) - SHOWN} runs before them", style="dim"))
+    for state in states:
+        lines += _state(state)
+    return Group(*lines)
+
+
+def _state(state: Followed) -> list[Text]:
+    """What runs, how much is done, and how it ended."""
+    lines = []
+    if not state.ended and (state.titles or state.placed):
+        lines += _placed(state) if state.placed else [_running(state)]
     left = state.now.get("left_seconds")
     rest = f", {about(left)} left" if left is not None and not state.ended else ""
-    lines.append(Text(f"{len(state.finished)} of {max(state.planned, len(state.finished))} runs{rest}"))
+    which = f"shard {state.shard}: " if state.shard else ""
+    done = f"{len(state.finished)} of {max(state.planned, len(state.finished))} runs"
+    lines.append(Text(visible(f"{which}{done}{rest}")))
     if state.ended:
         lines.append(Text(visible(state.ended), style="bold"))
-    return Group(*lines)
+    return lines
 
 
 def _row(event: dict[str, Any]) -> tuple[Text, Text, Text]:
@@ -98,6 +134,16 @@ def _row(event: dict[str, Any]) -> tuple[Text, Text, Text]:
     )
 
 
+def _placed(state: Followed) -> list[Text]:
+    """What runs on a cluster, and where."""
+    lines = [
+        Text(visible(f"{title} on {where}"), style="bold")
+        for title, where in list(state.placed.items())[:SHOWN]
+    ]
+    more = len(state.placed) - SHOWN
+    return [*lines, Text(f"and {more} more")] if more > 0 else lines
+
+
 def _running(state: Followed) -> Text:
     more = f" and {len(state.titles) - 1} more" if len(state.titles) > 1 else ""
     text = Text(visible(state.titles[0]) + more, style="bold")
@@ -111,8 +157,8 @@ def _running(state: Followed) -> Text:
     return text.append(f"  {about(left)} left", style="not bold") if left is not None else text
 
 
-def follow(directory: Path, console: Console) -> Followed:
-    """Show the experiment in ``directory`` until its command ends; without a terminal, once.
+def follow(directory: Path, console: Console) -> list[Followed]:
+    """Show the experiment in ``directory`` until its command ends, or its shards do; without a terminal, once.
 
     Raises:
         InputError: nothing was ever run there.
@@ -123,23 +169,25 @@ def follow(directory: Path, console: Console) -> Followed:
             f"--watch {directory.name}: {path} does not exist; name an experiment that runs or has run"
         )
     if not console.is_terminal:
-        state = _checked(state_of(read_events(path)), directory)
-        console.print(picture(state))
-        return state
+        states = _checked(state_of(read_events(path)), directory)
+        console.print(picture(states))
+        return states
     with ExitStack() as screen:
         live: Live | None = None
         while True:
-            state = _checked(state_of(read_events(path)), directory)
+            states = _checked(state_of(read_events(path)), directory)
             if live is None:
-                live = screen.enter_context(Live(picture(state), console=console, auto_refresh=False))
-            live.update(picture(state), refresh=True)
-            if state.ended:
-                return state
+                live = screen.enter_context(Live(picture(states), console=console, auto_refresh=False))
+            live.update(picture(states), refresh=True)
+            if all(state.ended for state in states):
+                return states
             time.sleep(REFRESH_SECONDS)
 
 
-def _checked(state: Followed, directory: Path) -> Followed:
-    """The state, ended where no process works in the folder any more."""
-    if not state.ended and not is_held(directory):
-        state.ended = "Not running: its process ended without a word; the same command continues."
-    return state
+def _checked(states: list[Followed], directory: Path) -> list[Followed]:
+    """The states, ended where no process works on them any more."""
+    for state in states:
+        shard = tuple(map(int, state.shard.split("/"))) if state.shard else None
+        if not state.ended and not is_held(directory, shard):
+            state.ended = "Not running: its process ended without a word; the same command continues."
+    return states

@@ -21,6 +21,7 @@ from PIL import Image
 from headtohead.core.errors import InputError, shown
 from headtohead.experiments.figures import (
     Bars,
+    Chart,
     Curve,
     Curves,
     IntervalRow,
@@ -66,13 +67,17 @@ MANY = 12  # above this many strategies a scatter plot names only the front and 
 
 @dataclass(frozen=True)
 class Plot:
-    """One finished picture: the file's name, a heading and a sentence for the report, and the PNG itself."""
+    """One finished picture: the file's name, a heading and a sentence for the report, and the PNG itself.
+
+    ``chart``: the data that it was drawn from, where the page draws them, too, and :class:`.Figures` does not hold them.
+    """
 
     name: str
     heading: str
     caption: str
     png: bytes
     figure: Figure | None = field(default=None, repr=False, compare=False)
+    chart: Chart | None = field(default=None, repr=False, compare=False)
 
     def pdf(self) -> bytes | None:
         """The same as a PDF, with lines instead of pixels; None where only the pixels are left."""
@@ -121,7 +126,7 @@ def _drawers(summary: Summary) -> dict[str, Callable[[], Plot | None]]:
     }
 
 
-def _finish(figure: Figure, name: str, heading: str, caption: str) -> Plot:
+def finish(figure: Figure, name: str, heading: str, caption: str) -> Plot:
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
     # 256 colours are all that lines, marks and their soft edges need, at a third of the size.
@@ -205,7 +210,7 @@ def _against_parameters(summary: Summary, scatter: Scatter | None) -> Plot | Non
         f"Bars: {LEVEL_WORDS} interval of the test accuracy. Dashed line and bold names: the Pareto front, where no other "
         f"strategy is at least as accurate with fewer trained parameters.{others}"
     )
-    return _finish(figure, "accuracy_vs_parameters.png", "Accuracy against trained parameters", caption)
+    return finish(figure, "accuracy_vs_parameters.png", "Accuracy against trained parameters", caption)
 
 
 def _parameters_of(row: Point) -> float:
@@ -374,7 +379,7 @@ def _forest(summary: Summary, rows: Sequence[IntervalRow]) -> Plot | None:
     )
     if summary.not_learned:
         caption += f" ✗ {NOT_LEARNED}."
-    return _finish(figure, "test_accuracy.png", "Test accuracy, every strategy", caption)
+    return finish(figure, "test_accuracy.png", "Test accuracy, every strategy", caption)
 
 
 def _forest_lines(summary: Summary, rows: Sequence[IntervalRow]) -> list[IntervalRow | str]:
@@ -442,7 +447,7 @@ def _curves(summary: Summary, curves: Curves | None, name: str, heading: str, ca
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9.5)
     seeds = " Thin lines: one per seed; bold: their mean." if summary.several_seeds else ""
-    return _finish(figure, name, heading, caption + seeds)
+    return finish(figure, name, heading, caption + seeds)
 
 
 def _curve_panel(axes: Axes, panel: Panel, measure: str) -> None:
@@ -562,7 +567,7 @@ def _bars(
     _cost_axis(axes, bars.kind, ends.max(), note)
     if len(bars.parts) > 1:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-    return _finish(figure, name, heading, f"{caption} {note}".strip())
+    return finish(figure, name, heading, f"{caption} {note}".strip())
 
 
 def _cost_axis(axes: Axes, kind: str, longest: float, note: str) -> None:

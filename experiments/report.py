@@ -128,6 +128,7 @@ def _template(place: Place) -> Template:
         "md": escape_markdown,
         "fenced": fenced,
         "breakable": _breakable,
+        "dotted": _dotted,
         "base64": _base64,
     }
     return environment.get_template(f"{place}.j2")
@@ -274,3 +275,8 @@ def _base64(data: bytes) -> str:
 def _breakable(label: str) -> Markup:
     """A label for HTML, escaped, that may be wrapped before its signs and behind underscores, inside no value."""
     return Markup(re.sub(r"(?=[@+])|(?<=_)", "<wbr>", str(escape(label))))
+
+
+def _dotted(name: str) -> Markup:
+    """A name such as data.rows.train for HTML, escaped, that may be wrapped behind its dots and underscores."""
+    return Markup(re.sub(r"(?<=[._])", "<wbr>", str(escape(name))))

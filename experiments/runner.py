@@ -45,7 +45,10 @@ def compare(experiment: Experiment, watch: Watcher | None = None) -> Summary:
     agenda = plan(experiment, watch)
     with only_writer(agenda.directory, experiment.launch.shard):
         agenda = _without_finished(agenda)
-        logs = [EventLog(agenda.directory), *trackers(experiment.output, agenda.directory)]
+        logs = [
+            EventLog(agenda.directory, experiment.launch.shard),
+            *trackers(experiment.output, agenda.directory),
+        ]
         watch = Everyone([*logs, watch])
         watch.planned(agenda)
         write_description(agenda)

@@ -13,7 +13,9 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 # In this order, as one script; each file may use those before it.
-SCRIPTS = ("base", "controls", "table", "axes", "scatter", "intervals", "bars", "curves", "start")
+SCRIPTS = (
+    "base", "controls", "table", "axes", "along", "scatter", "intervals", "bars", "curves", "lines", "start",
+)  # fmt: skip
 
 
 def style() -> str:

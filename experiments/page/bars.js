@@ -29,7 +29,7 @@ class BarChart {
       top += heights[place];
       return this.bar(row, x, y, { width, left, letters, height: heights[place], total: sum(row) });
     });
-    this.place.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${bottom + 44}`, role: "group", "aria-label": parts.join(", ") },
+    this.place.replaceChildren(canvas(width, bottom + 44, { role: "group", "aria-label": parts.join(", ") },
       frame(x, null, { left, right, top: 4, bottom }, [x.unit === "s" ? "seconds" : x.unit]), svg("g", {}, ...marks)), this.keys());
     roving(marks);
   }

@@ -20,6 +20,11 @@ function svg(name, attributes, ...children) {
   return filled(document.createElementNS(SVG, name), attributes, children);
 }
 
+/** A drawing of so many pixels, which is also its size on paper. */
+function canvas(width, height, attributes, ...children) {
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, ...attributes }, ...children);
+}
+
 // --- numbers ----------------------------------------------------------------------------------------------------
 
 const UNITS = {

@@ -22,12 +22,13 @@ DRAWN = {
 def page_contents(summary: Summary, figures: Figures, contents: dict[str, Any]) -> dict[str, Any]:
     """What report.html needs beyond ``contents``, which both reports have."""
     style, script = page.style(), page.script()
+    charts = [plot.chart for section in contents["sections"] for plot in section.plots if plot.chart]
     return {
         "style": Markup(style),
         "script": Markup(script),
         "policy": page.policy(style, script),
-        "data": Markup(page.embedded(for_page(figures, summary.families))),
-        "drawn": DRAWN,
+        "data": Markup(page.embedded(for_page(figures, summary.families, charts))),
+        "drawn": DRAWN | {chart.name: chart.name for chart in charts},
         "contents": _headings(contents),
     }
 

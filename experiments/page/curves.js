@@ -31,18 +31,17 @@ class CurvePanels {
     const inside = (value) => Math.max(box.top - 4, y.at(value)); // what is above the frame stays at its edge
     const cross = svg("line", { class: "cross", y1: box.top, y2: box.bottom, visibility: "hidden" });
     const parts = SPLITS.flatMap((split) => this.lines(panel, split, x.at, inside));
-    const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, frame(x, y, box), ...parts, cross);
+    const drawing = canvas(width, height, { "aria-hidden": "true" }, frame(x, y, box), ...parts, cross);
     node.append(drawing);
-    this.listen(node, panel, drawing, cross, x.at, width);
+    this.listen(node, panel, drawing, cross, x.at, box);
   }
 
   lines(panel, split, x, y) {
     const rows = panel.lines[split];
     if (!rows.length) return [];
-    const path = (points) => points.map(([px, py]) => `${px.toFixed(1)} ${py.toFixed(1)}`).join("L");
-    const upper = rows.map(([epoch, , , high]) => [x(epoch), y(high)]), lower = rows.map(([epoch, , low]) => [x(epoch), y(low)]).reverse();
-    const band = panel.seeds > 1 ? svg("path", { class: `band ${split}`, d: `M${path([...upper, ...lower])}Z` }) : null;
-    return [band, svg("path", { class: `line ${split}`, d: `M${path(rows.map(([epoch, mean]) => [x(epoch), y(mean)]))}` })];
+    const edge = (place) => rows.map((row) => [x(row[0]), y(row[place])]);
+    const band = panel.seeds > 1 ? svg("path", { class: `band ${split}`, d: bandOf(edge(3), edge(2)) }) : null;
+    return [band, svg("path", { class: `line ${split}`, d: pathOf(edge(1)) })];
   }
 
   words(panel, epoch) {
@@ -55,39 +54,13 @@ class CurvePanels {
     return [panel.label, `epoch ${epoch.toFixed(2).replace(/\.?0+$/, "")}`, ...said];
   }
 
-  /** The pointer shows the nearest measurement; so do the left and right arrows. */
-  listen(node, panel, drawing, cross, x, width) {
+  listen(node, panel, drawing, cross, x, box) {
     const epochs = [...new Set(SPLITS.flatMap((split) => panel.lines[split].map((row) => row[0])))].sort((a, b) => a - b);
-    const label = (place) => node.setAttribute("aria-label", this.words(panel, epochs[place]).join(", "));
-    let now = epochs.length - 1;
-    node.setAttribute("role", "img");
-    label(now);
-    const show = (place) => {
-      now = place;
-      const px = x(epochs[now]);
-      cross.setAttribute("x1", px);
-      cross.setAttribute("x2", px);
-      cross.setAttribute("visibility", "visible");
-      label(now);
-      showTip(this.words(panel, epochs[now]), () => {
-        const box = drawing.getBoundingClientRect();
-        return { left: box.left + (px * box.width) / width, width: 0, top: box.top, bottom: box.bottom };
-      });
-    };
-    const hide = () => { cross.setAttribute("visibility", "hidden"); hideTip(); };
-    node.addEventListener("pointermove", (event) => {
-      const box = drawing.getBoundingClientRect(), at = ((event.clientX - box.left) / box.width) * width;
-      show(epochs.reduce((best, epoch, place) => (Math.abs(x(epoch) - at) < Math.abs(x(epochs[best]) - at) ? place : best), 0));
-    });
-    node.addEventListener("pointerleave", hide);
-    node.addEventListener("blur", hide);
-    node.addEventListener("focus", () => show(now));
-    node.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      show(Math.min(epochs.length - 1, Math.max(0, now + step)));
-    });
+    const spots = epochs.map((epoch) => [x(epoch), 0, box.bottom]);
+    along(node, drawing, { spots, words: (place) => this.words(panel, epochs[place]), marked: (place) => {
+      cross.setAttribute("visibility", place === null ? "hidden" : "visible");
+      if (place !== null) for (const end of ["x1", "x2"]) cross.setAttribute(end, spots[place][0]);
+    } });
   }
 
   keys() {

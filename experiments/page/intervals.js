@@ -27,7 +27,7 @@ class IntervalPlot {
       return this.row(row, x, y, { width, letters, left, right, height: heights[place] });
     });
     const best = x.at(this.best.mean);
-    this.place.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${bottom + 44}`, role: "group", "aria-label": "Test accuracy with intervals" },
+    this.place.replaceChildren(canvas(width, bottom + 44, { role: "group", "aria-label": "Test accuracy with intervals" },
       svg("g", {}, ...marks.map(([back]) => back)), frame(x, null, { left, right, top: 4, bottom }, ["test accuracy (%)"]),
       svg("line", { class: "front", x1: best, x2: best, y1: 4, y2: bottom, "aria-hidden": "true" }),
       svg("g", {}, ...marks.map(([, mark]) => mark))), familyKeys(this.families.map((family, place) => [family, place])));

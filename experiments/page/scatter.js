@@ -39,7 +39,7 @@ class ScatterPlot {
     const at = (point) => [x.at(point.values[this.x.key]), y.at(point.values[this.y.key])];
     const marks = points.map((point) => this.mark(point, at(point), x, y));
     const titles = [titled(this.x.name, x, this.x.kind), titled(this.y.name, y, this.y.kind)];
-    const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${this.y.name} by ${this.x.name}, ${points.length} strategies` },
+    const drawing = canvas(width, height, { role: "group", "aria-label": `${this.y.name} by ${this.x.name}, ${points.length} strategies` },
       frame(x, y, box, titles), this.frontLine(front.map(at)), svg("g", {}, ...marks));
     this.place.replaceChildren(drawing, familyKeys(this.present(points)));
     roving(marks);

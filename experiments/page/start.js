@@ -1,6 +1,8 @@
 // Everything is set up here, once the page is there.
 
 function chartFor(figure, figures) {
+  const chart = figures.charts[figure.dataset.figure];
+  if (chart) return chart.apart ? new ChartPanels(figure, chart) : new ChartLines(figure, chart);
   const data = figures[figure.dataset.figure];
   if (!data || (Array.isArray(data) && !data.length)) return null;
   if (figure.dataset.figure === "scatter") return new ScatterPlot(figure, data, figures.families, figures.level);

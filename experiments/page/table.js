@@ -26,6 +26,8 @@ class DataTable {
     this.families = [...table.querySelectorAll("tbody.family")];
     this.order = [...(this.grouped ? table.tBodies : table.tBodies[0].rows)];
     this.hidden = this.headings.map((heading) => heading.classList.contains("more"));
+    this.most = Number(table.dataset.shown || 0) || Infinity; // rows until more are asked for
+    this.now = this.bodies; // as they are sorted
     this.words = "";
     this.family = "";
     this.sorted = null;
@@ -75,6 +77,7 @@ class DataTable {
       keyed.sort(([a], [b]) => (a === null ? 1 : 0) - (b === null ? 1 : 0) || (a === null ? 0 : direction * compare(a, b)));
       rows = keyed.map(([, body]) => body);
     }
+    this.now = rows.filter((row) => this.bodies.includes(row));
     (this.grouped ? this.table : this.table.tBodies[0]).append(...rows);
     this.filter();
   }
@@ -86,11 +89,12 @@ class DataTable {
   filter() {
     const words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
-    for (const body of this.bodies) {
+    const most = words.length || this.family ? Infinity : this.most;
+    for (const body of this.now) {
       const text = (body.textContent + " " + (body.dataset.family || "")).toLowerCase();
       const right = words.every((word) => text.includes(word)) && (!this.family || body.dataset.family === this.family);
-      body.hidden = !right;
-      shown += right;
+      body.hidden = !right || shown >= most;
+      shown += !body.hidden;
     }
     for (const heading of this.families) {
       const name = heading.textContent.trim();
@@ -102,6 +106,8 @@ class DataTable {
 
   showColumns() {
     const visible = this.hidden.filter((hidden) => !hidden).length;
+    const words = this.headings.filter((_, place) => !this.hidden[place]).flatMap((each) => each.textContent.split(/\s+/));
+    this.table.classList.toggle("broad", visible > 14 || words.some((word) => word.length > 12)); // on a wide page, where it is printed
     for (const row of this.table.rows) {
       if (row.cells.length === this.headings.length) {
         this.hidden.forEach((hidden, place) => { row.cells[place].hidden = hidden; });
@@ -130,6 +136,16 @@ class DataTable {
     else download(name + ".json", "application/json", JSON.stringify(rows.map((row) => Object.fromEntries(keys.map((key, place) => [key, row[place]]))), null, 2) + "\n");
   }
 
+  /** A button for the rows that are left out at first; a search goes through all of them. */
+  all() {
+    const few = this.most, press = button(`Show all ${this.bodies.length}`, () => {
+      this.most = this.most === few ? Infinity : few;
+      press.textContent = this.most === few ? `Show all ${this.bodies.length}` : `Show ${few}`;
+      this.filter();
+    });
+    return press;
+  }
+
   tools() {
     const search = html("input", { type: "search", placeholder: "words in a row" });
     search.addEventListener("input", () => { this.words = search.value; this.filter(); });
@@ -141,6 +157,7 @@ class DataTable {
       this.grouped ? checklist("Columns", "Columns shown", this.headings.slice(1).map((heading, place) => (
         { text: heading.textContent.trim(), hint: heading.title, on: !this.hidden[place + 1] })),
         (place, on) => { this.hidden[place + 1] = !on; this.showColumns(); }) : null,
+      this.most < this.bodies.length ? this.all() : null,
       button("CSV", () => this.save("csv")),
       button("JSON", () => this.save("json")),
       this.status);

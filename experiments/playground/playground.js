@@ -14,6 +14,12 @@ async function ask(what, question) {
 const share = (value) => (100 * value).toFixed(2) + " %";
 const time = (seconds) => (seconds < 1 ? `${(1000 * seconds).toFixed(1)} ms` : `${seconds.toFixed(2)} s`);
 
+/** A label that may be wrapped before its signs and behind underscores. */
+function nameCell(label) {
+  const parts = label.split(/(?=[@+])|(?<=_)/);
+  return html("th", { scope: "row" }, ...parts.flatMap((part, place) => (place ? [html("wbr", {}), part] : [part])));
+}
+
 /** A card for each message, with an empty table of answers. */
 function card(text) {
   const body = html("tbody", {});
@@ -27,7 +33,7 @@ function card(text) {
 function answered(one, run, answer, seconds) {
   const meter = html("meter", { min: 0, max: 1, value: answer.probability, "aria-hidden": "true" });
   const why = html("button", { type: "button", "aria-expanded": "false" }, "why");
-  const row = html("tr", { "data-run": run.id }, html("th", { scope: "row" }, run.label), html("td", { class: "label" }, answer.label),
+  const row = html("tr", { "data-run": run.id }, nameCell(run.label), html("td", { class: "label" }, answer.label),
     html("td", { class: "probability", "data-value": answer.probability }, meter, share(answer.probability)), html("td", {}, time(seconds)), html("td", {}, why));
   one.body.append(row);
   one.said.push({ row, label: answer.label });

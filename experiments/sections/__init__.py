@@ -13,12 +13,21 @@ from headtohead.experiments.statistics import Summary
 
 @dataclass(frozen=True)
 class Table:
-    """A table of words: ``headings`` and rows of as many cells; all columns but the first ``words`` are numbers."""
+    """A table of words: ``headings`` and rows of as many cells; all columns but the first ``words`` are numbers.
+
+    ``few``: so many rows stand in report.md, and in the page until more are asked for; None: all.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     words: int = 1
+    few: int | None = None
+
+    @property
+    def left_out(self) -> int:
+        """How many rows report.md does not have."""
+        return len(self.rows[self.few :]) if self.few is not None else 0
 
 
 @dataclass(frozen=True)

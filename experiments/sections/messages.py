@@ -8,7 +8,8 @@ from headtohead.experiments.statistics import Summary
 from headtohead.experiments.tables import visible
 from headtohead.experiments.wording import listed, plural
 
-SHOWN = 12  # messages in a table; all of them are in the data
+SHOWN = 12  # messages in a table of report.md
+MOST = 300  # in the page, where they can be searched; all of them are in the data
 LONGEST = 240  # characters of a text
 NAMES = 6  # labels named in a cell
 
@@ -45,21 +46,21 @@ def _apart(messages: Sequence[MessageAnswers]) -> Table:
             listed(each.right, NAMES),
             listed(each.wrong, NAMES),
         )
-        for each in messages[:SHOWN]
+        for each in messages[:MOST]
     )
     headings = ("message", "true class", "text", "most runs right", "most runs wrong")
-    return Table(headings, rows, f"Strategies disagree, most evenly first{_left(messages)}.", words=5)
+    return Table(
+        headings, rows, f"Strategies disagree, most evenly first{_left(messages)}.", words=5, few=SHOWN
+    )
 
 
 def _wrong(messages: Sequence[MessageAnswers]) -> Table:
-    rows = tuple(
-        (f"test message {each.index + 1}", each.true_class, _text(each)) for each in messages[:SHOWN]
-    )
-    return Table(("message", "true class", "text"), rows, f"All wrong{_left(messages)}.", words=3)
+    rows = tuple((f"test message {each.index + 1}", each.true_class, _text(each)) for each in messages[:MOST])
+    return Table(("message", "true class", "text"), rows, f"All wrong{_left(messages)}.", words=3, few=SHOWN)
 
 
 def _left(messages: Sequence[MessageAnswers]) -> str:
-    more = len(messages) - SHOWN
+    more = len(messages) - MOST
     return f"; {more} more {plural('message', more)} not shown" if more > 0 else ""
 
 

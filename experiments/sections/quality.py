@@ -1,8 +1,9 @@
 """Quality beyond accuracy: by class, ranked, as probabilities, and at a false-positive rate."""
 
+from headtohead.experiments.charts import draw_chart
+from headtohead.experiments.figures import Chart, Line
 from headtohead.experiments.metrics import BINS, metrics_of
-from headtohead.experiments.quality import Operating, mean_of, operating_points
-from headtohead.experiments.reliability_plot import draw_reliability
+from headtohead.experiments.quality import Operating, mean_of, operating_points, reliability_curve
 from headtohead.experiments.sections import Section, Table
 from headtohead.experiments.statistics import Spread, StrategySummary, Summary
 from headtohead.experiments.wording import UNKNOWN, percent, share
@@ -18,12 +19,12 @@ def section(summary: Summary) -> Section | None:
     points = {row.label: operating_points(summary, row, rate) for row in rows} if rate else {}
     if rate and any(points.values()):
         tables.insert(0, _operating(summary, points, rate))
-    picture = draw_reliability(summary, rows)
+    chart = _reliability(summary, rows)
     return Section(
         "quality",
         "Quality beyond accuracy",
         tuple(_sentences(summary, rate)),
-        (picture,) if picture else (),
+        (draw_chart(summary, chart),) if chart else (),
         tuple(tables),
     )
 
@@ -73,6 +74,40 @@ def _operating(summary: Summary, points: dict[str, list[Operating]], rate: float
             (label, *(_percent(mean_of(found, name)) for name in columns)) for label, found in points.items()
         ),
         f"At a false-positive rate of {share(100 * rate)} % on the validation messages.",
+    )
+
+
+def _reliability(summary: Summary, rows: list[StrategySummary]) -> Chart | None:
+    """What was said against how often it was right; None where no run kept its probabilities."""
+    curves = {row.label: curve for row in rows if (curve := reliability_curve(summary, row)) is not None}
+    lines = tuple(
+        Line(
+            label,
+            (100 * curve.said).tolist(),
+            (100 * curve.right).tolist(),
+            bars=(100 * curve.counts / curve.counts.sum()).tolist(),
+        )
+        for label, curve in curves.items()
+    )
+    caption = (
+        "How often the named class was right against its probability, over the test messages of all seeds; bars: the share "
+        "of the messages. Below the diagonal: more sure than right."
+    )
+    x, y = "probability of the named class (%)", "right (%)"
+    return (
+        Chart(
+            "reliability",
+            "Reliability",
+            caption,
+            x,
+            y,
+            lines,
+            apart=True,
+            bars="of the messages (%)",
+            diagonal=True,
+        )
+        if lines
+        else None
     )
 
 

@@ -6,11 +6,11 @@ from itertools import combinations
 
 import numpy as np
 
+from headtohead.experiments.charts import draw_chart
+from headtohead.experiments.figures import Chart, Line
 from headtohead.experiments.inference import LEVEL, Evidence
-from headtohead.experiments.plots import Plot
 from headtohead.experiments.record import RunRecord
 from headtohead.experiments.sections import Section, Table
-from headtohead.experiments.sections.curves import Curve, Frame, together
 from headtohead.experiments.statistics import Spread, Summary, answers_of
 from headtohead.experiments.wording import UNKNOWN, listed, percent, plural
 
@@ -48,7 +48,7 @@ def section(summary: Summary) -> Section | None:
         "sizes",
         "How many labels it takes",
         (*_about(summary, sizes, full), *_begins(_leads(summary, grown, sizes), sizes, full)),
-        (_plot(summary, grown),),
+        (draw_chart(summary, _chart(grown)),),
         (_table(grown, sizes, full),),
     )
 
@@ -136,20 +136,19 @@ def _begins(leads: Sequence[Lead], sizes: Sequence[int], full: int) -> list[str]
 # --- picture and table -------------------------------------------------------------------------------------------
 
 
-def _plot(summary: Summary, grown: Sequence[Grown]) -> Plot:
-    frame = Frame(
-        "train_sizes.png", "How many labels it takes",
+def _chart(grown: Sequence[Grown]) -> Chart:
+    return Chart(
+        "train_sizes", "How many labels it takes",
         "Mean test accuracy over the seeds; bands: one standard deviation to either side.",
-        "training messages (log scale)", "test accuracy (%)",
+        "training messages", "test accuracy (%)", tuple(_line(each) for each in grown), log=True,
     )  # fmt: skip
-    return together(summary, frame, [_curve(each) for each in grown])
 
 
-def _curve(each: Grown) -> Curve:
+def _line(each: Grown) -> Line:
     points = [(size, spread) for size in each.runs if (spread := each.spread(size))]
     means = [100 * spread.mean for _, spread in points]
     around = [100 * (spread.sd or 0.0) for _, spread in points]
-    return Curve(
+    return Line(
         each.label,
         [float(size) for size, _ in points],
         means,

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from headtohead.experiments.charts import draw_chart
+from headtohead.experiments.figures import Chart, Line
 from headtohead.experiments.folder import TunedVariant, TuningFacts
 from headtohead.experiments.inference import LEVEL, Evidence, holm
-from headtohead.experiments.plots import Plot
 from headtohead.experiments.record import RunRecord
 from headtohead.experiments.sections import Section, Table
-from headtohead.experiments.sections.curves import Curve, Frame, panels, together
 from headtohead.experiments.statistics import StrategySummary, Summary, answers_of
 from headtohead.experiments.tuning import Tried, best, expected_best, on_edge, tried
 from headtohead.experiments.wording import UNKNOWN, listed, percent, plural
@@ -63,7 +63,7 @@ def section(summary: Summary) -> Section | None:
         "tuning",
         "Tuning",
         (*_budget(facts, known), *_edges(known), *_failed(known), *_changes(summary, known)),
-        _plots(summary, known),
+        tuple(draw_chart(summary, chart) for chart in _charts(known)),
         (_table(known),),
     )
 
@@ -205,37 +205,35 @@ def _table(known: Sequence[Tuned]) -> Table:
     )  # fmt: skip
 
 
-def _plots(summary: Summary, known: Sequence[Tuned]) -> tuple[Plot, ...]:
-    curves = [curve for each in known if (curve := _sensitivity(each))]
+def _charts(known: Sequence[Tuned]) -> list[Chart]:
+    lines = tuple(line for each in known if (line := _sensitivity(each)))
     several = [each for each in known if len(each.first) > 1]
-    plots = []
-    if curves:
-        frame = Frame(
-            "sensitivity.png", "How much the setting matters",
+    charts = []
+    if lines:
+        charts.append(Chart(
+            "sensitivity", "How much the setting matters",
             "Mean validation accuracy of every trial. Hollow: after the first round's epochs only. Dotted line: the "
-            "default; large: what was chosen.", curves_axis(known), "validation accuracy (%)",
-        )  # fmt: skip
-        plots.append(panels(summary, frame, curves))
+            "default; large: what was chosen.", _searched(known), "validation accuracy (%)", lines, log=True, apart=True,
+        ))  # fmt: skip
     if several:
         lengths = sorted({each.about["first_epochs"] for each in several})
-        frame = Frame(
-            "expected_best.png", "What a budget buys",
+        charts.append(Chart(
+            "expected_best", "What a budget buys",
             "Expected highest validation accuracy of n of the trials, after "
             f"{listed([str(each) for each in lengths])} {plural('epoch', max(lengths))}; the unbiased estimator of "
             "Tang et al. (2020). A trial that failed counts as the worst of the others.",
-            "trials", "expected best (%)", log=False,
-        )  # fmt: skip
-        plots.append(together(summary, frame, [_expected(each) for each in several]))
-    return tuple(plots)
+            "trials", "expected best (%)", tuple(_expected(each) for each in several),
+        ))  # fmt: skip
+    return charts
 
 
-def curves_axis(known: Sequence[Tuned]) -> str:
+def _searched(known: Sequence[Tuned]) -> str:
     """What the panels' x axes are: the first searched field of each."""
     names = list(dict.fromkeys(each.about["fields"][0].replace("_", " ") for each in known))
     return " or ".join(names)
 
 
-def _sensitivity(each: Tuned) -> Curve | None:
+def _sensitivity(each: Tuned) -> Line | None:
     """Accuracy against the first searched field, each setting as long as it was trained."""
     name = each.about["fields"][0]
     longest = {one.label: one for one in [*each.first, *each.last]}
@@ -250,7 +248,7 @@ def _sensitivity(each: Tuned) -> Curve | None:
     if len(points) < 2:
         return None
     last = max(one.epochs for one in longest.values())
-    return Curve(
+    return Line(
         each.label,
         [float(x) for x, _ in points],
         [100 * (one.accuracy or 0) for _, one in points],
@@ -260,10 +258,10 @@ def _sensitivity(each: Tuned) -> Curve | None:
     )
 
 
-def _expected(each: Tuned) -> Curve:
+def _expected(each: Tuned) -> Line:
     known = [one.accuracy for one in each.first if one.accuracy is not None] or [0.0]
     values = expected_best([min(known) if one.accuracy is None else one.accuracy for one in each.first])
-    return Curve(each.label, list(range(1, len(values) + 1)), [100 * value for value in values])
+    return Line(each.label, list(range(1, len(values) + 1)), [100 * value for value in values])
 
 
 def _short(value: Any) -> str:

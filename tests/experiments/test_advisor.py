@@ -160,7 +160,7 @@ def test_report_only_takes_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "draw_all", lambda summary: [])
-    monkeypatch.setattr(quality, "draw_reliability", lambda summary, rows: None)
+    monkeypatch.setattr(quality, "_reliability", lambda summary, rows: None)
     directory = write_synthetic(tmp_path / "x", FOUR, (1, 2))
     flags = ["--report-only", "--results-dir", str(tmp_path), "--name", "x", "--max-size", "1MB"]
     assert command_line.main(flags) == 0

@@ -29,7 +29,7 @@ Records = list[dict[str, Any]]
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "draw_all", lambda summary: [])
-    monkeypatch.setattr(quality, "draw_reliability", lambda summary, rows: None)
+    monkeypatch.setattr(quality, "_reliability", lambda summary, rows: None)
 
 
 def written(directory: Path) -> tuple[str, pd.DataFrame, Records, np.ndarray]:

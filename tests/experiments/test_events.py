@@ -89,6 +89,35 @@ def test_the_running_one_shows_its_loss_and_the_time_left(tmp_path: Path) -> Non
         follow(tmp_path / "nowhere", console)
 
 
+def test_every_shard_of_a_folder_is_shown(tmp_path: Path) -> None:
+    whole = EventLog(tmp_path)
+    whole.began(["an older command, seed 1"])
+    for part in (1, 2):
+        log = EventLog(tmp_path, (part, 2))
+        log._write("planned", command=f"run --shard {part}/2", runs=["a", "b"])
+        log.began([f"lora, seed {part}"])
+        log._write("finished", label="head", seed=part, status="ok", test_accuracy=0.9 + part / 100)
+    with filelock.FileLock(tmp_path / ".lock-1-of-2"):
+        states = follow(tmp_path, Console(file=io.StringIO(), width=90))
+    said = shown(picture(states))
+    assert [(state.shard, bool(state.ended)) for state in states] == [("1/2", False), ("2/2", True)]
+    assert "head, seed 1" in said and "91.0" in said and "head, seed 2" in said and "92.0" in said
+    assert "lora, seed 1" in said and "lora, seed 2" not in said and "older" not in said
+    assert "shard 1/2: 1 of 2 runs" in said and "shard 2/2: 1 of 2 runs" in said and "Not running" in said
+    whole._write("planned", command="run all", runs=[])
+    assert [state.shard for state in state_of(read_events(whole.path))] == [""]
+
+
+def test_what_runs_on_a_cluster_is_shown_with_its_node(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log._write("planned", command="run", runs=["a"] * 3)
+    log.placed(["head, seed 1", "lora, seed 1, 16 messages", "ia3, seed 1"], "node 7")
+    log._write("finished", label="lora", seed=1, status="ok")
+    log.lost(["ia3, seed 1"], "it died")
+    said = shown(picture(state_of(read_events(log.path))))
+    assert "head, seed 1 on node 7" in said and "16 messages" not in said and "ia3" not in said
+
+
 def test_text_in_events_does_no_harm() -> None:
     state = state_of([
         {"event": "planned", "command": "x\x1b[31m[bold]", "runs": []},

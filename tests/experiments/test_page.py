@@ -14,13 +14,14 @@ from PIL import Image
 
 from headtohead.experiments import page as page_files
 from headtohead.experiments import report
+from headtohead.experiments.figures import Chart, Line
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.plots import PLOT_FILES, Plot
 from headtohead.experiments.report import write_report
 from headtohead.experiments.sections import Section, Table, all_sections
 from headtohead.experiments.statistics import summarise
 from tests.browser import Watched, chromium, serious
-from tests.experiments.synthetic import FOUR, Made, write_synthetic
+from tests.experiments.synthetic import FOUR, Made, thirty, write_synthetic
 
 HOSTILE = "</script><script>document.title='no'</script> `x` | =1+1 <img src=x onerror=alert(1)>"
 MADE = (
@@ -31,10 +32,27 @@ MADE = (
     Made("<i>`a`|$x$</i>", "prompts", 12_000, 0.91),
 )
 SPAM = "<b>spam</b>|`"
+PANELS = Chart(
+    "sensitivity", "How much it matters", "What it shows.", "learning rate", "validation accuracy (%)",
+    (
+        Line("head", (1e-5, 1e-4, 1e-3), (60.0, 70.5, 65.0), chosen=1e-4, default=1e-3, hollow=(0,)),
+        Line("<b>`x`</b>", (0.0, 1e-4, 1e-3), (60.0, 80.0, 75.0)),
+    ),
+    log=True, apart=True,
+)  # fmt: skip
+FRAME = Chart(
+    "train_sizes", "How many it takes", "What it shows.", "training messages", "test accuracy (%)",
+    tuple(
+        Line(f"s{n}", (16.0, 64.0, 1045.0), (60.0 + n, 70.0, 80.0), (59.0, 69.0, 79.0), (66.0, 71.0, 81.0))
+        for n in range(9)
+    ),
+    log=True,
+)  # fmt: skip
 SECTION = Section(
     "rates",
     "Rates",
     (HOSTILE,),
+    tuple(Plot(f"{each.name}.png", each.heading, each.caption, b"", chart=each) for each in (PANELS, FRAME)),
     tables=(Table(("strategy", "rate"), tuple((f"s{n}", f"{n}e-4") for n in range(12))),),
 )
 
@@ -167,7 +185,7 @@ def test_every_table_of_a_section_can_be_searched(watched: Watched) -> None:
 def test_figures_answer_pointer_and_keyboard(watched: Watched) -> None:
     page = watched.page
     figures = page.locator("figure.drawn")
-    assert figures.count() == len(PLOT_FILES)
+    assert figures.count() == len(PLOT_FILES) + 3  # and two of the section above, and the reliability
     assert page.locator("figure.drawn img:visible").count() == 0
     points = page.locator("#accuracy_vs_parameters svg [role=img]")
     assert points.count() == len(MADE)
@@ -183,6 +201,69 @@ def test_figures_answer_pointer_and_keyboard(watched: Watched) -> None:
     panel.hover()
     assert "training" in watched.texts(".tip")[0] and " to " in watched.texts(".tip")[0]
     assert page.locator("#loss .band").count() == 2 * (len(MADE) - 1)  # majority has no curve
+
+
+def test_what_sections_draw_answers_pointer_and_keyboard(watched: Watched) -> None:
+    page = watched.page
+    panels = page.locator("#sensitivity .panels > div")
+    assert panels.count() == 2 and "<b>`x`</b>" in panels.nth(1).inner_text()
+    assert panels.nth(1).locator("circle").count() == 2  # 0 has no place on a logarithmic axis
+    panels.first.focus()
+    page.keyboard.press("ArrowLeft")
+    assert "learning rate: 1e-4" in (said := watched.texts(".tip")[0]) and "70.5" in said and "chosen" in said
+    page.keyboard.press("ArrowLeft")
+    assert "1e-5" in watched.texts(".tip")[0] and "first round" in watched.texts(".tip")[0]
+    page.keyboard.press("ArrowDown")
+    assert watched.texts(".tip strong") == ["<b>`x`</b>"]
+    lines = page.locator("#train_sizes svg.lines > [role=img]")
+    assert lines.count() == 9 and page.locator("#train_sizes .band").count() == 9
+    lines.nth(8).locator("circle").first.hover()
+    assert watched.texts(".tip strong") == ["s8"]
+    assert "training messages: " in watched.texts(".tip")[0] and "(" in watched.texts(".tip")[0]
+    lines.first.focus()
+    assert "1,045" in watched.texts(".tip")[0] and "80 (79 to 81)" in watched.texts(".tip")[0]
+    page.locator("#reliability .panels > div").first.hover()
+    assert "probability of the named class (%)" in watched.texts(".tip")[0]
+
+
+def test_disagreements_can_be_searched_beyond_those_shown(watched: Watched, directory: Path) -> None:
+    page = watched.page
+    table = page.locator("table[data-name=messages]").first
+    every = table.locator("tbody tr").count()
+    assert table.locator("tbody tr:visible").count() == 12 < every
+    tools = page.locator(".tools", has=page.get_by_text(f"Show all {every}")).first
+    assert f"{every - 12} more in report.html" in (directory / "report.md").read_text(encoding="utf-8")
+    last = table.locator("tbody tr").last.locator("td").nth(1).text_content()
+    tools.get_by_label("Find").fill(last[-12:])
+    assert last in table.locator("tbody tr:visible td:nth-child(3)").all_text_contents()
+    tools.get_by_label("Find").fill("")
+    tools.get_by_role("button", name="Show all").click()
+    assert table.locator("tbody tr:visible").count() == every
+
+
+def test_on_paper_it_is_light_whole_and_without_controls(browser: Any, directory: Path) -> None:
+    width, wide = 720, 960  # pixels of a letter page between its margins, upright and on its side
+    watched = Watched(browser, viewport={"width": width, "height": 900}, color_scheme="dark")
+    page = watched.page
+    page.goto((directory / "report.html").as_uri())
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('th')).color") in (
+        "rgb(0, 0, 0)",
+        "rgb(68, 68, 68)",
+    )
+    assert page.locator(".tools:visible, nav:visible, .tip:visible").count() == 0
+    cut = page.evaluate(
+        """([width, wide]) => [...document.querySelectorAll("table, figure svg, figure img, pre, p, li")].filter(
+        (each) => each.getBoundingClientRect().right > (each.closest(".broad, .many") ? wide : width) + 1
+        ).map((each) => each.outerHTML.slice(0, 200))""",
+        [width, wide],
+    )
+    assert cut == []
+    whole = """(selector) => [...document.querySelectorAll(selector)].every((each) =>
+        getComputedStyle(each).breakInside === "avoid")"""
+    assert page.evaluate(whole, "figure:not(.wide), .panels > div, tr")
+    watched.context.close()
 
 
 def test_any_two_columns_have_their_front(watched: Watched) -> None:
@@ -217,7 +298,7 @@ def test_without_scripts_the_same_numbers_are_there(browser: Any, watched: Watch
         assert plain.page.locator(selector).all_text_contents() == (
             watched.page.locator(selector).all_text_contents()
         )
-    assert plain.page.locator("figure[data-figure] img:visible").count() == len(PLOT_FILES)
+    assert plain.page.locator("figure[data-figure] img:visible").count() == len(PLOT_FILES) + 3
     assert plain.texts(".tools") == []
     plain.context.close()
 
@@ -242,3 +323,27 @@ def test_a_file_for_spreadsheets_holds_no_formula(directory: Path) -> None:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert any(cell.startswith("'=cmd") for cell in cells)
     assert not [cell for cell in cells if re.match(r"[=+@\t\r]|-(?!\d)", cell)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategies, most", [(5, 2e6), (42, 5e6)])
+def test_it_is_small_and_soon_there(browser: Any, tmp_path: Path, strategies: int, most: float) -> None:
+    more = [Made(f"lora@r={n}", "low-rank", 10_000 * n, 0.9 + n / 1000) for n in range(1, 13)]
+    made = (*FOUR, Made("dora", "low-rank", 300_000, 0.93)) if strategies == 5 else (*thirty(), *more)
+    assert len(made) == strategies
+    written = write_report(summarise(load_experiment(write_synthetic(tmp_path, made, (1, 2, 3, 4, 5)))))
+    size = written["report.html"].stat().st_size
+    times = []
+    for _ in range(3):
+        watched = Watched(browser, viewport={"width": 1280, "height": 900})
+        watched.page.goto(written["report.html"].as_uri())
+        times.append(
+            watched.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+        )
+        assert (
+            watched.complaints == [] and watched.page.locator("figure.drawn").count() == len(PLOT_FILES) + 1
+        )
+        watched.context.close()
+    print(f"{strategies} strategies x 5 seeds: {size:,} bytes, interactive after {sorted(times)[1]:.0f} ms")
+    assert size < most
+    assert strategies > 5 or min(times) < 1000  # milliseconds; the scripts have run by then

@@ -33,14 +33,14 @@ class Drawn:
 
 def draw(summary: Summary) -> Drawn:
     figures: dict[str, Figure] = {}
-    finish = plots._finish
+    finish = plots.finish
 
     def keep(figure: Figure, name: str, heading: str, caption: str) -> Plot:
         figures[name] = figure
         return finish(figure, name, heading, caption)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "_finish", keep)
+        patch.setattr(plots, "finish", keep)
         return Drawn(summary, draw_all(summary), figures)
 
 

@@ -33,7 +33,7 @@ def quick_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         names = ("accuracy_vs_parameters.png", "loss.png")
         pictures = [Plot(name, "A heading", "What it shows.", b"picture") for name in names]
         monkeypatch.setattr(report, "draw_all", lambda summary: pictures)
-        monkeypatch.setattr(quality, "draw_reliability", lambda summary, rows: None)
+        monkeypatch.setattr(quality, "_reliability", lambda summary, rows: None)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ WAYS = (fit, heads, side_by_side, stacked)  # in which runs are prepared and fin
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     use_tiny_demo(monkeypatch, tmp_path / "cache")
     monkeypatch.setattr("headtohead.experiments.report.draw_all", lambda summary: [])
-    monkeypatch.setattr("headtohead.experiments.sections.tuning._plots", lambda summary, known: ())
+    monkeypatch.setattr("headtohead.experiments.sections.tuning._charts", lambda known: [])
     return {
         "strategies": "head", "model": "demo", "data": str(write_messages(tmp_path / "messages.tsv")),
         "seeds": "1,2", "epochs": 5, "device": "cpu", "results_dir": tmp_path / "results", "name": "tuned",
