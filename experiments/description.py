@@ -6,9 +6,9 @@ from typing import Any
 from headtohead.core.engine import Part
 from headtohead.core.files import write_bytes_atomic, write_text_atomic
 from headtohead.experiments.agenda import Agenda
-from headtohead.experiments.folder import EXPERIMENT_FILE
+from headtohead.experiments.folder import EXPERIMENT_FILE, read_description
 from headtohead.experiments.identity import git_state
-from headtohead.experiments.record import SCHEMA_VERSION, to_json
+from headtohead.experiments.record import RECORD_FILE, SCHEMA_VERSION, load_record, to_json
 from headtohead.experiments.runs import now, variant_facts
 
 
@@ -38,7 +38,7 @@ def description_of(agenda: Agenda) -> dict[str, Any]:
         "run_ids": [run.run_id for run in agenda.runs],
         "runs": {run.run_id: {"label": run.variant.label, "seed": run.seed} for run in agenda.runs},
         "sequential": agenda.sequential and agenda.sequential.values(),
-        "tuning": agenda.tuning and agenda.tuning.facts([run.run_id for run in agenda.trials]),
+        "tuning": _tuning(agenda),
         "model": {
             "name": pretrained.name,
             "source": pretrained.source,
@@ -61,6 +61,30 @@ def description_of(agenda: Agenda) -> dict[str, Any]:
         "max_length": dataset.max_length,
         "precision": agenda.options.precision,
         "environment": agenda.environment,
+    }
+
+
+def _tuning(agenda: Agenda) -> dict[str, Any] | None:
+    """What was tried: by this command, and by earlier ones of strategies that it does not try in another way."""
+    own = agenda.tuning and agenda.tuning.facts([run.run_id for run in agenda.trials])
+    path = agenda.directory / EXPERIMENT_FILE
+    before: dict[str, Any] | None = (
+        read_description(agenda.directory).get("tuning") if path.is_file() else None
+    )
+    if not own or not before:
+        return own or before
+    if any(own[name] != before[name] for name in ("seeds", "epochs", "full")):
+        return own
+    again = {each["label"] for each in own["variants"]}
+    kept = [each for each in before["variants"] if each["label"] not in again]
+    records = (load_record(file.parent) for file in sorted(agenda.directory.glob(f"runs/*/{RECORD_FILE}")))
+    trials = [
+        each.run_id for each in records if each.run_id in before["trials"] and each.trial_of not in again
+    ]
+    return {
+        **own,
+        "variants": [*own["variants"], *kept],
+        "trials": list(dict.fromkeys([*own["trials"], *trials])),
     }
 
 

@@ -71,22 +71,36 @@ def section(summary: Summary) -> Section | None:
 def _tuned(summary: Summary, about: TunedVariant) -> Tuned:
     trials = [each for each in tried(summary.experiment.aside) if each.of == about["label"]]
     longest = max((each.epochs for each in trials), default=0)
-    untuned = tuple(
-        record
-        for record in summary.experiment.aside
-        if record.role == "run"
-        and record.ok
-        and record.train_size is None
-        and (record.strategy, record.hyperparameters) == (about["strategy"], about["hyperparameters"])
-    )
+    chosen = best(trials)
     return Tuned(
         about,
         [each for each in trials if each.epochs == about["first_epochs"]],
         [each for each in trials if each.epochs == longest],
-        best(trials),
-        next((row for row in summary.rows if row.label == about["label"]), None),
-        untuned,
+        chosen,
+        _row(summary, about, chosen.hyperparameters if chosen else about["hyperparameters"]),
+        _untuned(summary, about),
     )
+
+
+def _row(summary: Summary, about: TunedVariant, settings: dict[str, Any]) -> StrategySummary | None:
+    """The comparison's row with these settings, whatever its label: a later command may run the defaults under it."""
+    same = [
+        row for row in summary.rows if (row.strategy, row.hyperparameters) == (about["strategy"], settings)
+    ]
+    return next(iter(sorted(same, key=lambda row: row.label != about["label"])), None)
+
+
+def _untuned(summary: Summary, about: TunedVariant) -> tuple[RunRecord, ...]:
+    """The finished runs at the defaults: beside the comparison, or a row of it."""
+    settings = about["strategy"], about["hyperparameters"]
+    found = tuple(
+        record
+        for record in summary.experiment.aside
+        if record.role == "run" and record.ok and record.train_size is None and record.split is None
+        and (record.strategy, record.hyperparameters) == settings
+    )  # fmt: skip
+    row = _row(summary, about, about["hyperparameters"])
+    return found or (row.runs if row else ())
 
 
 # --- sentences ---------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from headtohead.experiments import runner
 from headtohead.experiments.folder import LoadedExperiment, load_experiment
 from headtohead.experiments.inputs import find_inputs
 from headtohead.experiments.record import RunRecord
+from headtohead.experiments.sections import Section, tuning
 from headtohead.experiments.spec import Experiment
-from headtohead.experiments.statistics import Summary
+from headtohead.experiments.statistics import Summary, summarise
 from headtohead.experiments.tuning import (
     Tried,
     best,
@@ -28,6 +29,7 @@ from headtohead.experiments.tuning import (
     read_sweeps,
     tried,
 )
+from headtohead.experiments.wording import UNKNOWN
 from headtohead.strategies import build_variants
 from tests import small
 from tests.experiments.tiny import use_tiny_demo, write_messages
@@ -53,6 +55,12 @@ def run(settings: dict[str, Any], **changes: Any) -> Summary:
 
 def loaded(settings: dict[str, Any]) -> LoadedExperiment:
     return load_experiment(settings["results_dir"] / settings["name"])
+
+
+def found_section(settings: dict[str, Any]) -> Section:
+    section = tuning.section(summarise(loaded(settings)))
+    assert section is not None
+    return section
 
 
 def chosen(settings: dict[str, Any]) -> dict[str, Any]:
@@ -239,9 +247,26 @@ def test_a_bad_default_is_flagged_and_repaired(settings: dict[str, Any]) -> None
 
 
 @pytest.mark.slow
-def test_a_command_without_tuning_compares_the_defaults_again(settings: dict[str, Any]) -> None:
+def test_a_command_without_tuning_compares_the_defaults_and_keeps_what_was_tuned(
+    settings: dict[str, Any],
+) -> None:
     run(settings)
+    tuned = chosen(settings)["head"]
     run(settings, tune=None)
     experiment = loaded(settings)
-    assert experiment.records[0].label == "head" and not experiment.aside
-    assert all(record.role == "run" for record in experiment.records)
+    first = [record for record in experiment.records if record.label == "head"]
+    assert [record.hyperparameters != tuned for record in first] == [True, True]
+    assert {record.role for record in experiment.aside} == {"trial"}
+    (table,) = found_section(settings).tables
+    assert table.rows[0][0] == "head" and UNKNOWN not in table.rows[0]  # untuned and tuned are both there
+
+
+@pytest.mark.slow
+def test_what_an_earlier_command_tuned_stays_beside_what_this_one_tunes(settings: dict[str, Any]) -> None:
+    run(settings)
+    run(settings, strategies="last_block")
+    (table,) = found_section(settings).tables
+    assert [row[0] for row in table.rows] == ["last_block", "head"]
+    run(settings, tune=2)
+    (table,) = found_section(settings).tables
+    assert [(row[0], row[4]) for row in table.rows] == [("head", "2"), ("last_block", "3")]
