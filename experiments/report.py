@@ -273,8 +273,8 @@ def _base64(data: bytes) -> str:
 
 
 def _breakable(label: str) -> Markup:
-    """A label for HTML, escaped, that may be wrapped before its signs and behind underscores, inside no value."""
-    return Markup(re.sub(r"(?=[@+])|(?<=_)", "<wbr>", str(escape(label))))
+    """A label for HTML, escaped, that may be wrapped before its signs and behind underscores and equals signs."""
+    return Markup(re.sub(r"(?=[@+])|(?<=[_=])", "<wbr>", str(escape(label))))
 
 
 def _dotted(name: str) -> Markup:
