@@ -18,9 +18,9 @@ from headtohead.experiments.console import (
     PLAIN_LINE_SECONDS,
     about,
     clock,
-    outcome_line,
     unwrapped,
 )
+from headtohead.experiments.outcomes import Outcomes
 from headtohead.experiments.progress import FIXED_SECONDS, Work
 from headtohead.experiments.tables import continued, visible
 
@@ -36,12 +36,13 @@ class ClusterProgress:
 
     Args:
         works: the work that each run, by its title, is part of.
+        names: of all runs, as :func:`.outcomes.run_name` says them.
     """
 
-    def __init__(self, console: Console, works: Mapping[str, Work]) -> None:
+    def __init__(self, console: Console, works: Mapping[str, Work], names: Sequence[str]) -> None:
         self.console = console
-        self.total = len(works)
-        self.done = self.failed = 0
+        self._outcomes = Outcomes(console, names, len(works))
+        self.failed = 0
         self.running: dict[str, tuple[str, ...]] = {}  # "node: first run" -> titles that have not come back
         shares = {id(work): sum(other is work for other in works.values()) for work in works.values()}
         self._cost = {title: (work.passes + 1) / shares[id(work)] for title, work in works.items()}
@@ -81,23 +82,17 @@ class ClusterProgress:
         """A run has come back, well or not."""
         title = f"{record.label}, seed {record.seed}"
         with self._lock:
-            self.done += 1
             self.failed += not record.ok
             self._cost.pop(title, None)
             left = {key: tuple(each for each in held if each != title) for key, held in self.running.items()}
             self.running = {key: held for key, held in left.items() if held}
-            line = outcome_line(f"[{self.done}/{self.total}]", record)
-            if node := record.environment.get("node"):
-                line.append(visible(f" on {node}"), style="dim")
-            if not self.console.is_terminal and self.done < self.total:
-                line.append(f" ({self._time()})")
-        self.console.print(line)
+            self._outcomes.show(record, record.environment.get("node") or "", self._time())
 
     @property
     def left(self) -> float | None:
         """Seconds that the rest takes at the pace so far; None before the first run has come back."""
         rest = sum(self._cost.values())
-        if self._first is None or not self.done or rest >= self._all:
+        if self._first is None or not self._outcomes.done or rest >= self._all:
             return None
         spent = time.monotonic() - self._first
         return spent * rest / (self._all - rest) + FIXED_SECONDS * bool(rest)
@@ -113,7 +108,9 @@ class ClusterProgress:
             if self._note:
                 lines.append(Text(visible(self._note)))
             failed = f", {self.failed} failed" if self.failed else ""
-            lines.append(Text(f"{self.done} of {self.total} runs{failed} · {self._time()}"))
+            lines.append(
+                Text(f"{self._outcomes.done} of {self._outcomes.total} runs{failed} · {self._time()}")
+            )
             part = 1 - sum(self._cost.values()) / max(self._all, 1e-9)
             lines.append(ProgressBar(total=1.0, completed=part, width=min(BAR, self.console.width)))
         return unwrapped(lines)

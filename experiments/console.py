@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from headtohead.experiments.outcomes import Outcomes
 from headtohead.experiments.progress import Estimator, Work
 from headtohead.experiments.sparkline import sparkline
 from headtohead.experiments.tables import Heading, Item, Listing, continued, visible
@@ -186,12 +187,15 @@ def roughly(seconds: float) -> str:
 
 
 class RunProgress:
-    """Shows the runs as they go: drawn anew in a terminal, plain lines elsewhere."""
+    """Shows the runs as they go: drawn anew in a terminal, plain lines elsewhere.
 
-    def __init__(self, console: Console, works: Sequence[Work], total_runs: int) -> None:
+    Args:
+        names: of all runs, as :func:`.outcomes.run_name` says them.
+    """
+
+    def __init__(self, console: Console, works: Sequence[Work], names: Sequence[str]) -> None:
         self.console = console
-        self.total_runs = total_runs
-        self.finished_runs = 0
+        self._outcomes = Outcomes(console, names, len(names))
         self._estimator = Estimator(works)
         self._lock = (
             threading.RLock()
@@ -228,23 +232,19 @@ class RunProgress:
     def end(self, record: "RunRecord") -> None:
         """A run is finished, well or not."""
         with self._lock:
-            self.finished_runs += 1
             self._open -= 1
             self._measured &= record.ok
             if not self._open:
                 self._title = ""
                 self._estimator.end(self._measured)
-            line = outcome_line(f"[{self.finished_runs}/{self.total_runs}]", record)
-            if not self.console.is_terminal and self.finished_runs < self.total_runs:
-                line.append(f" ({self._time()})")
             self._last_line = time.monotonic()
-        self.console.print(line)
+            self._outcomes.show(record, time_left=self._time())
 
     def __rich__(self) -> RenderableType:
         """A few short lines: a terminal that is made narrower wraps none of them, so all are drawn over."""
         with self._lock:
             lines: list[RenderableType] = [
-                Text(f"{self.finished_runs} of {self.total_runs} runs · {self._time()}"),
+                Text(f"{self._outcomes.done} of {self._outcomes.total} runs · {self._time()}"),
                 ProgressBar(total=1.0, completed=self._estimator.part, width=min(BAR, self.console.width)),
             ]
             if self._title:
@@ -281,34 +281,6 @@ def drawn(console: Console, progress: Progress) -> Iterator[Progress]:
         if console.is_terminal:
             screen.enter_context(Live(progress, console=console, transient=True, refresh_per_second=4))
         yield progress
-
-
-def _part(record: "RunRecord") -> str:
-    """What a run had of the messages, where that is not all of the usual split."""
-    size = f", {record.train_size} messages" if record.train_size else ""
-    return size + (f", split {record.split}" if record.split else "")
-
-
-def _kind(record: "RunRecord") -> str:
-    """What stands before the label of a record that is no plain run of the comparison."""
-    epochs = record.train_config.get("epochs")
-    return f"trial, {epochs} {'epoch' if epochs == 1 else 'epochs'}, " if record.role == "trial" else ""
-
-
-def outcome_line(number: str, record: "RunRecord") -> Text:
-    from headtohead.experiments.wording import UNKNOWN, short_seconds
-
-    line = Text(visible(f"{number} {_kind(record)}{record.label}, seed {record.seed}{_part(record)}: "))
-    if not record.ok:
-        return line.append("failed", style="bold red").append(visible(f": {record.error}"))
-    split = "test" if record.role == "run" else "validation"
-    found = record.test_accuracy if record.role == "run" else record.validation_accuracy
-    accuracy = UNKNOWN if found is None else f"{100 * found:.2f} %"
-    seconds = UNKNOWN if record.total_seconds is None else short_seconds(record.total_seconds)
-    line.append(f"{split} accuracy {accuracy}").append(f" in {seconds}", style="dim")
-    for warning in record.warnings:
-        line.append(visible(f"\n  note: {warning}"), style="yellow")
-    return line
 
 
 # --- after the last run ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from headtohead.experiments import console as display
 from headtohead.experiments.about_data import class_words, duplicate_words, length_words
 from headtohead.experiments.book_log import log_of
 from headtohead.experiments.cluster_progress import ClusterProgress
+from headtohead.experiments.outcomes import run_name
 from headtohead.experiments.progress import work_of
 from headtohead.experiments.record import run_directory
 from headtohead.experiments.spec import Experiment
@@ -82,15 +83,15 @@ class Live(Watcher):
             for group in groups
         ]
         self._bars.close()  # that of the round before
-        total = sum(map(len, groups))
+        names = [_name(run) for group in groups for run in group]
         if agenda.experiment.launch.launcher == "local":
             self._progress = self._bars.enter_context(
-                display.drawn(self.console, display.RunProgress(self.console, works, total))
+                display.drawn(self.console, display.RunProgress(self.console, works, names))
             )
         else:
             costs = {run.title: work for group, work in zip(groups, works, strict=True) for run in group}
             self._progress = self._bars.enter_context(
-                display.drawn(self.console, ClusterProgress(self.console, costs))
+                display.drawn(self.console, ClusterProgress(self.console, costs, names))
             )
 
     def began(self, titles: Sequence[str]) -> None:
@@ -124,6 +125,12 @@ class Live(Watcher):
         self._bars.close()
         said = f"Interrupted: {kept} of {of} runs are finished and kept; the same command continues."
         self.console.print(said, style="bold yellow")
+
+
+def _name(run: "Run") -> str:
+    return run_name(
+        run.variant.label, run.part.train_size, run.part.split, run.part.epochs if run.trial_of else None
+    )
 
 
 def _facts(agenda: "Agenda") -> dict[str, str]:

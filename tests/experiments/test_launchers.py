@@ -189,7 +189,9 @@ def test_a_run_begins_again_as_often_as_allowed(
 
 def test_the_terminal_shows_where_runs_are() -> None:
     console = Console(file=io.StringIO(), width=100)
-    progress = ClusterProgress(console, {"head, seed 1": Work("h", 1.0), "lora, seed 1": Work("l", 9.0)})
+    progress = ClusterProgress(
+        console, {"head, seed 1": Work("h", 1.0), "lora, seed 1": Work("l", 9.0)}, ["head", "lora"]
+    )
     progress.placed(["lora, seed 1"], "node[red] 2")
     console.print(progress)
     progress.lost(["lora, seed 1"], "A worker died")

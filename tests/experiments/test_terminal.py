@@ -22,6 +22,7 @@ from headtohead.experiments.console import (
     starting,
 )
 from headtohead.experiments.folder import load_experiment
+from headtohead.experiments.outcomes import Outcomes
 from headtohead.experiments.progress import Work
 from headtohead.experiments.record import RunRecord
 from headtohead.experiments.statistics import Summary, summarise
@@ -168,7 +169,7 @@ def test_hostile_text_is_shown_as_it_is_everywhere(tmp_path: Path) -> None:
     )
     display.print_demo(console, ["model"], [HOSTILE])
     print_end(console, summary, {HOSTILE: summary.experiment.directory / HOSTILE.replace("/", "")}, 1.0)
-    progress = display.RunProgress(console, [Work("a", 1.0)], 1)
+    progress = display.RunProgress(console, [Work("a", 1.0)], ["a"])
     progress.begin([f"{HOSTILE}, seed 1"])
     progress.end(summary.failed[0])
     shown = written(console)
@@ -249,7 +250,7 @@ def test_without_a_terminal_each_run_is_a_line_with_the_time(monkeypatch: pytest
     monkeypatch.setattr(display, "PLAIN_LINE_SECONDS", 0.0)
     console = plain()
     works = [Work("head", 1.0), Work("lora", 100.0)]
-    with display.drawn(console, display.RunProgress(console, works, 3)) as progress:
+    with display.drawn(console, display.RunProgress(console, works, ["head", "head", "lora"])) as progress:
         progress.begin(["head, seed 1", "head, seed 2"])
         progress.step(Progress(1, 10, None, "frozen blocks", preparing=True))
         progress.step(Progress(1, 10, 0.5))
@@ -266,7 +267,7 @@ def test_without_a_terminal_each_run_is_a_line_with_the_time(monkeypatch: pytest
 
 
 def test_what_is_drawn_anew_stays_narrow() -> None:
-    progress = display.RunProgress(plain(200), [Work("a", 1.0)] * 200, 200)
+    progress = display.RunProgress(plain(200), [Work("a", 1.0)] * 200, ["a"] * 200)
     progress.begin([f"{LONG[1].label}, seed 123456789", "other"])
     progress.step(Progress(100_000, 123_456, 0.12345, "frozen blocks, once per message"))
     progress.step(Progress(100_001, 123_456, 0.12345))
@@ -295,3 +296,23 @@ def test_estimates_have_the_digits_that_they_deserve() -> None:
         "under 5 s", "5 s", "40 s", "1 min", "1 min", "2 min", "1 h", "1 h 20 min", "23 h 50 min", "2 days 8 h",
     ]  # fmt: skip
     assert about(1) == "under 5 s" and about(40) == "about 40 s"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_in_a_terminal_finished_runs_are_a_table_that_grows(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, no_color=True)
+    names = ["head", LONG[1].label, "trial, 2 epochs, lora@r=4"]
+    outcomes = Outcomes(console, names, 3)
+    outcomes.show(record("head", 1))
+    outcomes.show(record(LONG[1].label, 12345, status="failed", error="boom \x1b[31m"))
+    outcomes.show(
+        record("lora@r=4", 2, role="trial", validation_accuracy=0.5, train_config={"epochs": 2}), "n[b]1"
+    )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written(console)).splitlines()
+    assert lines[0].split() == ["run", "strategy", "seed", "test", "acc.", "%", "time"]
+    assert lines[1].split() == ["1/3", "head", "1", "90.00", "2.0", "s"]
+    assert lines[0].index("time") + len("time") == lines[1].index("2.0 s") + len("2.0 s")
+    text = "\n".join(lines)
+    assert LONG[1].label in text or width < 140
+    assert "12345  failed: boom \\x1b[31m" in text and "on n[b]1" in text
+    assert all(cell_len(line) <= width for line in lines)
