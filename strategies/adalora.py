@@ -24,7 +24,8 @@ class Adalora(PeftStrategy):
     Parameters: L*init_r*(18*D + 6) + D*C + C (a singular value per rank and layer; in the end those of target_r ranks
       per layer, on average, are other than zero).
     At 124M: 1,993,058
-    Learning rate: 3e-3, better than 1e-3 in a sweep on the demo (3 epochs).
+    Learning rate: 3e-3; on the demo 3e-3 was the best of five from 3e-4 to 3e-2 (three seeds, one epoch:
+      results/zoo).
     Reference: Zhang et al. (2023), AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning,
       arXiv:2303.10512.
     When: it matters which layers get the ranks, and training is long enough to find out.

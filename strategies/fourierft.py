@@ -19,7 +19,8 @@ class Fourierft(PeftStrategy):
 
     Parameters: L*6*n + D*C + C (n coefficients per layer, at places that a fixed seed draws).
     At 124M: 73,538
-    Learning rate: 1e-2, better than 3e-2 in a sweep on the demo (3 epochs).
+    Learning rate: 1e-2; on the demo 1e-2 was the best of five from 1e-3 to 1e-1 (three seeds, one epoch:
+      results/zoo).
     Reference: Gao et al. (2024), Parameter-Efficient Fine-Tuning with Discrete Fourier Transform, arXiv:2405.03003.
     Seeds: the places follow from places_seed and are the same in every run, because PEFT does not save them: the
       spread over seeds leaves their part out; places_seed=1, 2 ... shows it.

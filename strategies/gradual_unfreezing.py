@@ -18,7 +18,8 @@ class GradualUnfreezing(Strategy):
     layer (blocks=12 at 124M: shorter stages, or more epochs). The embeddings never train here.
     Parameters: min(blocks, L)*(12*D^2 + 13*D) + 2*D + D*C + C (all that train in the end).
     At 124M: 28,354,562
-    Learning rate: the chapter's.
+    Learning rate: the chapter's; on the demo 5e-4 was the best of five from 5e-5 to 5e-3 (three seeds, one
+      epoch: results/zoo).
     Reference: Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification, arXiv:1801.06146.
     When: a random head should settle before it disturbs pretrained blocks.
     """

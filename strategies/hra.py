@@ -17,7 +17,8 @@ class Hra(PeftStrategy):
 
     Parameters: L*r*9*D + D*C + C (r vectors of the size of each layer's input).
     At 124M: 665,090
-    Learning rate: 3e-3, better than 1e-3 in a sweep on the demo (3 epochs).
+    Learning rate: 3e-3; on the demo 3e-3 was the best of five from 3e-4 to 3e-2 (three seeds, one epoch:
+      results/zoo).
     Reference: Yuan et al. (2024), Bridging The Gap between Low-rank and Orthogonal Adaptation, arXiv:2405.17484.
     When: an orthogonal method with as few parameters as a LoRA of the same r; r must be even.
     """

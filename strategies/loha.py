@@ -17,7 +17,8 @@ class Loha(PeftStrategy):
 
     Parameters: L*2*r*18*D + D*C + C (two pairs of factors per layer).
     At 124M: 2,655,746
-    Learning rate: 3e-3, better than 1e-3 in a sweep on the demo (3 epochs).
+    Learning rate: 3e-3; on the demo 3e-3 was the best of five from 3e-4 to 3e-2 (three seeds, one epoch:
+      results/zoo).
     Reference: Hyeon-Woo et al. (2021), FedPara: Low-Rank Hadamard Product, arXiv:2108.06098.
     When: the update should have a rank up to r^2 for the price of 2r.
     """

@@ -19,7 +19,8 @@ class Lokr(PeftStrategy):
     Parameters: sum over the layers E x D of a*c + r*(b + d), + D*C + C (E = a*b and D = c*d, as square as can be,
       a <= b, c <= d; where r >= max(b, d) / 2, b*d stands for r*(b + d)).
     At 124M: 99,842
-    Learning rate: 3e-3, better than 1e-2 in a sweep on the demo (3 epochs).
+    Learning rate: 3e-3; on the demo 9.5e-3 was the best of five from 3e-4 to 3e-2 (three seeds, one epoch:
+      results/zoo).
     Reference: Yeh et al. (2023), Navigating Text-To-Image Customization (LyCORIS), arXiv:2309.14859.
     When: a very small file per task whose updates still have full rank.
     """

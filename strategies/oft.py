@@ -19,7 +19,8 @@ class Oft(PeftStrategy):
 
     Parameters: L*9*D*(block_size - 1)/2 + D*C + C (an angle for every two inputs of one block).
     At 124M: 1,287,170
-    Learning rate: 1e-3, better than 3e-3 in a sweep on the demo (3 epochs).
+    Learning rate: 1e-3; on the demo 1e-3 was the best of five from 1e-4 to 1e-2 (three seeds, one epoch:
+      results/zoo).
     Reference: Qiu et al. (2023), Controlling Text-to-Image Diffusion by Orthogonal Finetuning, arXiv:2306.07280.
     When: the pretrained geometry of the neurons should be kept as it is.
     """

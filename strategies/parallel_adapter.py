@@ -50,7 +50,8 @@ class ParallelAdapter(Strategy):
     GELU, where the paper has ReLU.
     Parameters: L*(2*D*width + width + D) + D*C + C.
     At 124M: 1,191,170
-    Learning rate: 3e-4, the best of 3e-4, 1e-3, 3e-3 and 1e-2 on the demo (one seed, 4 epochs).
+    Learning rate: 3e-4; on the demo 3e-3 was the best of five from 3e-5 to 3e-3, the edge (three seeds,
+      one epoch: results/zoo).
     Reference: He et al. (2022), Towards a Unified View of Parameter-Efficient Transfer Learning, arXiv:2110.04366.
     When: in place of bottleneck adapters: the paper finds the parallel place better at equal size.
     """

@@ -53,7 +53,8 @@ class PrefixTuning(Strategy):
     code and PEFT put the text behind the prefix, at positions from tokens on).
     Parameters: 2*L*tokens*D + D*C + C.
     At 124M: 370,178
-    Learning rate: 1e-2, the best of 3e-3, 1e-2 and 3e-2 on the demo (one seed, 4 epochs).
+    Learning rate: 1e-2; on the demo 3.2e-3 was the best of five from 1e-3 to 1e-1 (three seeds, one epoch:
+      results/zoo).
     Reference: Li and Liang (2021), Prefix-Tuning: Optimizing Continuous Prompts for Generation, arXiv:2101.00190.
     When: prompt tuning is too weak and no weight may change; the text keeps its positions and its context.
     """

@@ -68,7 +68,8 @@ class PromptTuning(Strategy):
     They begin as the embeddings of random tokens of the vocabulary and take the first positions of the context.
     Parameters: tokens*D + D*C + C.
     At 124M: 16,898
-    Learning rate: 3e-3, the best of 3e-3, 1e-2 and 3e-2 on the demo (one seed, 4 epochs).
+    Learning rate: 3e-3; on the demo 9.5e-3 was the best of five from 3e-4 to 3e-2 (three seeds, one epoch:
+      results/zoo).
     Reference: Lester et al. (2021), The Power of Scale for Parameter-Efficient Prompt Tuning, arXiv:2104.08691.
     When: the smallest file per task and one model for all of them; better the larger the model is.
     """

@@ -18,7 +18,8 @@ class Road(PeftStrategy):
 
     Parameters: L*9*D*angles + D*C + C (an angle and a scale per pair of outputs; two or four times as many).
     At 124M: 84,482
-    Learning rate: 1e-2, better than 3e-2 in a sweep on the demo (3 epochs); 1e-3 for the head did better than 1e-2.
+    Learning rate: 1e-2, and 1e-3 for the head; on the demo 3.2e-2 was the best of five from 1e-3 to 1e-1
+      (three seeds, one epoch: results/zoo).
     Reference: Liao and Monz (2024), 3-in-1: 2D Rotary Adaptation for Efficient Finetuning, arXiv:2409.00119.
     When: very few parameters, and batches that mix several tasks later.
     """
