@@ -94,9 +94,10 @@ class Spread:
         known = [float(value) for value in values if value is not None]
         if not known:
             return None
-        return cls(
-            float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known)
-        )
+        if len(known) == 1:
+            return cls(known[0], None, 1)
+        alike = len(set(known)) == 1  # the mean of equal numbers may be another in its last digit
+        return cls(float(np.mean(known)), 0.0 if alike else float(np.std(known, ddof=1)), len(known))
 
 
 @dataclass(frozen=True)
