@@ -24,7 +24,7 @@ SEEDS = (1, 2, 3)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sizes, "_plot", lambda summary, grown: None)
+    monkeypatch.setattr(sizes, "draw_chart", lambda summary, chart: None)
     return write_synthetic(tmp_path / "made", TWO, SEEDS)
 
 
