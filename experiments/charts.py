@@ -1,5 +1,6 @@
 """What sections draw along an axis, by matplotlib: a small panel for each strategy, or one line for each in a frame."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
@@ -82,8 +83,14 @@ def _panel(axes: Axes, chart: Chart, line: Line) -> None:
         )
     if chart.log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: _power(value))  # matplotlib's own is a formula
     axes.tick_params(labelsize=8)
     axes.minorticks_off()
+
+
+def _power(value: float) -> str:
+    """0.001 -> "1e-3", 16 -> "16"."""
+    return f"{value:g}" if 0.01 <= value < 1e5 else re.sub(r"e([+-])0*", r"e\1", f"{value:.0e}")
 
 
 # --- all in one frame --------------------------------------------------------------------------------------------

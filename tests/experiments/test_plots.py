@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from headtohead.experiments import plots
+from headtohead.experiments.charts import _panels
+from headtohead.experiments.figures import Chart, Line
 from headtohead.experiments.folder import load_experiment
 from headtohead.experiments.plots import PLOT_FILES, Plot, draw_all
 from headtohead.experiments.statistics import Summary, summarise
@@ -149,3 +152,14 @@ def test_long_and_foreign_names_stay_inside_every_plot(tmp_path: Path) -> None:
         box = Text.get_window_extent(found[0])
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
         assert axes.get_window_extent().width > 0.3 * figure.bbox.width, name
+
+
+def test_a_logarithmic_panel_names_its_places_in_plain_numbers() -> None:
+    line = Line("lora", (1e-4, 1e-3, 1e-2), (50.0, 70.0, 60.0), chosen=1e-3)
+    with rc_context(plots.STYLE):
+        figure = _panels(
+            Chart("s", "heading", "caption", "learning rate", "%", (line,), log=True, apart=True), "h"
+        )
+        figure.canvas.draw()
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert {"1e-4", "1e-3", "0.01"} <= set(labels) and "$" not in "".join(labels)
