@@ -30,7 +30,7 @@ def test_spread_uses_the_sample_standard_deviation() -> None:
     assert Spread.of([0.9, None, 1.0]) == Spread(0.95, pytest.approx(0.0707106781), 2)  # type: ignore[arg-type]
     assert Spread.of([0.9]) == Spread(0.9, None, 1)
     assert Spread.of([None]) is None
-    assert Spread.of([0.1, 0.1, 0.1]).sd == 0.0  # type: ignore[union-attr]
+    assert Spread.of([0.1, 0.1, 0.1]) == Spread(pytest.approx(0.1), 0.0, 3)  # type: ignore[arg-type]
 
 
 def test_pareto_front_has_no_dominated_and_no_double_point() -> None:
