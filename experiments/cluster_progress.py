@@ -41,7 +41,7 @@ class ClusterProgress:
 
     def __init__(self, console: Console, works: Mapping[str, Work], names: Sequence[str]) -> None:
         self.console = console
-        self._outcomes = Outcomes(console, names, len(works))
+        self._outcomes = Outcomes(console, names)
         self.failed = 0
         self.running: dict[str, tuple[str, ...]] = {}  # "node: first run" -> titles that have not come back
         shares = {id(work): sum(other is work for other in works.values()) for work in works.values()}
@@ -86,7 +86,8 @@ class ClusterProgress:
             self._cost.pop(title, None)
             left = {key: tuple(each for each in held if each != title) for key, held in self.running.items()}
             self.running = {key: held for key, held in left.items() if held}
-            self._outcomes.show(record, record.environment.get("node") or "", self._time())
+            ended = self._outcomes.ended(record, record.environment.get("node") or "", self._time())
+        self.console.print(ended)  # not under the lock, as in :class:`.console.RunProgress`
 
     @property
     def left(self) -> float | None:

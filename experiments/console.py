@@ -195,7 +195,7 @@ class RunProgress:
 
     def __init__(self, console: Console, works: Sequence[Work], names: Sequence[str]) -> None:
         self.console = console
-        self._outcomes = Outcomes(console, names, len(names))
+        self._outcomes = Outcomes(console, names)
         self._estimator = Estimator(works)
         self._lock = (
             threading.RLock()
@@ -238,7 +238,10 @@ class RunProgress:
                 self._title = ""
                 self._estimator.end(self._measured)
             self._last_line = time.monotonic()
-            self._outcomes.show(record, time_left=self._time())
+            ended = self._outcomes.ended(record, time_left=self._time())
+        self.console.print(
+            ended
+        )  # not under the lock: what draws the screen waits for it while it holds the console
 
     def __rich__(self) -> RenderableType:
         """A few short lines: a terminal that is made narrower wraps none of them, so all are drawn over."""

@@ -4,11 +4,11 @@ Whatever comes from a file, a flag or an error is printed as text, never as mark
 :mod:`.console`, which uses it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from headtohead.experiments.tables import continued, visible
@@ -22,37 +22,34 @@ BESIDE = "  "
 
 
 class Outcomes:
-    """Prints runs as they end.
+    """What is printed of runs as they end.
 
     In a terminal they are a table below one heading. A row is printed once and never drawn again, so a window that
-    changes its size does it no harm.
+    changes its size does it no harm. Nothing is printed here: who calls holds a lock that the drawing needs, too.
 
     Args:
-        names: of the runs that are to come, of which the longest sets its column's width.
-        total: how many runs there will be.
+        names: of all runs that are to come, of which the longest sets its column's width.
     """
 
-    def __init__(self, console: Console, names: Iterable[str], total: int) -> None:
+    def __init__(self, console: Console, names: Sequence[str]) -> None:
         self.console = console
-        self.done, self.total = 0, total
-        self._place = max(len(f"{total}/{total}"), len("run"))
+        self.done, self.total = 0, len(names)
+        self._place = max(len(f"{self.total}/{self.total}"), len("run"))
         room = console.width - self._place - SEED - ACCURACY - TIME - 4 * len(BESIDE)
         longest = max((cell_len(visible(name)) for name in names), default=0)
         self._name = max(NARROWEST, min(longest, room))
-        self._headed = False
 
-    def show(self, record: "RunRecord", where: str = "", time_left: str = "") -> None:
+    def ended(self, record: "RunRecord", where: str = "", time_left: str = "") -> RenderableType:
         """A run has ended, well or not; ``where`` it ran is said, ``time_left`` only where none is drawn."""
         self.done += 1
         note = Text(f" on {visible(where)}" if where else "", style="dim")
         if not self.console.is_terminal:
             rest = f" ({time_left})" if time_left and self.done < self.total else ""
-            self.console.print(outcome_line(f"[{self.done}/{self.total}]", record).append(note).append(rest))
-            return
-        if not self._headed:
-            self._headed = True
-            self.console.print(self._head("valid. acc. %" if record.role == "trial" else "test acc. %"))
-        self.console.print(self._row(record, note))
+            return outcome_line(f"[{self.done}/{self.total}]", record).append(note).append(rest)
+        row = self._row(record, note)
+        if self.done > 1:
+            return row
+        return Group(self._head("valid. acc. %" if record.role == "trial" else "test acc. %"), row)
 
     def _head(self, accuracy: str) -> Text:
         cells = ("run".rjust(self._place), "strategy".ljust(self._name), "seed".rjust(SEED))
@@ -96,7 +93,8 @@ def outcome_line(number: str, record: "RunRecord") -> Text:
         return line.append("failed", style="bold red").append(visible(f": {record.error}"))
     accuracy, seconds = _numbers(record)
     split = "validation" if record.role == "trial" else "test"
-    line.append(f"{split} accuracy {accuracy} %").append(f" in {seconds}", style="dim")
+    unit = " %" if accuracy[-1].isdigit() else ""
+    line.append(f"{split} accuracy {accuracy}{unit}").append(f" in {seconds}", style="dim")
     return _with_warnings(line, record)
 
 

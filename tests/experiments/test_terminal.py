@@ -2,8 +2,10 @@
 
 import io
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -11,6 +13,7 @@ from rich.console import Console
 
 from headtohead.core.training import Progress
 from headtohead.experiments import console as display
+from headtohead.experiments.cluster_progress import ClusterProgress
 from headtohead.experiments.columns import shown_in
 from headtohead.experiments.console import (
     PlanRow,
@@ -22,7 +25,7 @@ from headtohead.experiments.console import (
     starting,
 )
 from headtohead.experiments.folder import load_experiment
-from headtohead.experiments.outcomes import Outcomes
+from headtohead.experiments.outcomes import Outcomes, outcome_line
 from headtohead.experiments.progress import Work
 from headtohead.experiments.record import RunRecord
 from headtohead.experiments.statistics import Summary, summarise
@@ -302,12 +305,11 @@ def test_estimates_have_the_digits_that_they_deserve() -> None:
 def test_in_a_terminal_finished_runs_are_a_table_that_grows(width: int) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, no_color=True)
     names = ["head", LONG[1].label, "trial, 2 epochs, lora@r=4"]
-    outcomes = Outcomes(console, names, 3)
-    outcomes.show(record("head", 1))
-    outcomes.show(record(LONG[1].label, 12345, status="failed", error="boom \x1b[31m"))
-    outcomes.show(
-        record("lora@r=4", 2, role="trial", validation_accuracy=0.5, train_config={"epochs": 2}), "n[b]1"
-    )
+    outcomes = Outcomes(console, names)
+    console.print(outcomes.ended(record("head", 1)))
+    console.print(outcomes.ended(record(LONG[1].label, 12345, status="failed", error="boom \x1b[31m")))
+    trial = record("lora@r=4", 2, role="trial", validation_accuracy=0.5, train_config={"epochs": 2})
+    console.print(outcomes.ended(trial, "n[b]1"))
     lines = re.sub(r"\x1b\[[0-9;]*m", "", written(console)).splitlines()
     assert lines[0].split() == ["run", "strategy", "seed", "test", "acc.", "%", "time"]
     assert lines[1].split() == ["1/3", "head", "1", "90.00", "2.0", "s"]
@@ -316,3 +318,35 @@ def test_in_a_terminal_finished_runs_are_a_table_that_grows(width: int) -> None:
     assert LONG[1].label in text or width < 140
     assert "12345  failed: boom \\x1b[31m" in text and "on n[b]1" in text
     assert all(cell_len(line) <= width for line in lines)
+
+
+def progress_of(kind: type, console: Console) -> Any:
+    if kind is ClusterProgress:
+        return ClusterProgress(console, {"head, seed 1": Work("head", 1.0)}, ["head"])
+    return display.RunProgress(console, [Work("head", 1.0)], ["head"])
+
+
+@pytest.mark.parametrize("kind", [display.RunProgress, ClusterProgress])
+def test_a_line_is_printed_while_the_screen_may_be_drawn(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who draws holds the console and asks for the progress: a printer that holds the progress would wait forever."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    progress = progress_of(kind, console)
+    drawn: list[bool] = []
+
+    def draw(*said: object) -> None:
+        thread = threading.Thread(target=lambda: (progress.__rich__(), drawn.append(True)), daemon=True)
+        thread.start()
+        thread.join(timeout=5)
+
+    monkeypatch.setattr(console, "print", draw)
+    if kind is display.RunProgress:
+        progress.begin(["head, seed 1"])
+    progress.end(record("head", 1))
+    assert drawn == [True]
+
+
+def test_an_unknown_accuracy_has_no_unit() -> None:
+    assert (
+        outcome_line("[1/1]", record("head", 1, test_accuracy=None)).plain
+        == "[1/1] head, seed 1: test accuracy – in 2.0 s"
+    )
