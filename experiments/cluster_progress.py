@@ -87,7 +87,8 @@ class ClusterProgress:
             left = {key: tuple(each for each in held if each != title) for key, held in self.running.items()}
             self.running = {key: held for key, held in left.items() if held}
             ended = self._outcomes.ended(record, record.environment.get("node") or "", self._time())
-        self.console.print(ended)  # not under the lock, as in :class:`.console.RunProgress`
+        # Not under the lock, as in console.RunProgress.
+        self.console.print(ended)
 
     @property
     def left(self) -> float | None:

@@ -239,9 +239,8 @@ class RunProgress:
                 self._estimator.end(self._measured)
             self._last_line = time.monotonic()
             ended = self._outcomes.ended(record, time_left=self._time())
-        self.console.print(
-            ended
-        )  # not under the lock: what draws the screen waits for it while it holds the console
+        # Not under the lock: what draws the screen waits for it while it holds the console.
+        self.console.print(ended)
 
     def __rich__(self) -> RenderableType:
         """A few short lines: a terminal that is made narrower wraps none of them, so all are drawn over."""
