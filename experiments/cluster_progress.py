@@ -80,11 +80,13 @@ class ClusterProgress:
 
     def end(self, record: "RunRecord") -> None:
         """A run has come back, well or not."""
-        title = f"{record.label}, seed {record.seed}"
         with self._lock:
             self.failed += not record.ok
-            self._cost.pop(title, None)
-            left = {key: tuple(each for each in held if each != title) for key, held in self.running.items()}
+            self._cost.pop(record.title, None)
+            left = {
+                key: tuple(each for each in held if each != record.title)
+                for key, held in self.running.items()
+            }
             self.running = {key: held for key, held in left.items() if held}
             ended = self._outcomes.ended(record, record.environment.get("node") or "", self._time())
         # Not under the lock, as in console.RunProgress.

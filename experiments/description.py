@@ -77,6 +77,8 @@ def _tuning(agenda: Agenda) -> dict[str, Any] | None:
         return own
     again = {each["label"] for each in own["variants"]}
     kept = [each for each in before["variants"] if each["label"] not in again]
+    if not kept:
+        return own
     records = (load_record(file.parent) for file in sorted(agenda.directory.glob(f"runs/*/{RECORD_FILE}")))
     trials = [
         each.run_id for each in records if each.run_id in before["trials"] and each.trial_of not in again

@@ -95,6 +95,7 @@ class EventLog(Watcher):
             self._estimator.end(record.ok)
         names = (
             "run_id",
+            "title",
             "label",
             "seed",
             "role",

@@ -165,7 +165,7 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
     found = [load_record(path.parent) for path in sorted(directory.glob(f"runs/*/{RECORD_FILE}"))]
     found = [record for record in found if _same_inputs(record, description)]
     aside = [record for record in found if _is_aside(record, description)]
-    whole = [record for record in found if record.role == "run" and not _is_partial(record)]
+    whole = [record for record in found if record.role == "run" and not record.is_partial]
     found = [record for record in whole if record not in aside]
     if description.get("only"):
         found = [record for record in found if record.run_id in set(wanted)]
@@ -178,15 +178,10 @@ def load_experiment(directory: Path, asked: ReportSettings | None = None) -> Loa
     return replace(_comparison(directory, description, first, wanted), others=others, aside=tuple(aside))
 
 
-def _is_partial(record: RunRecord) -> bool:
-    """Whether a run is of a subset of the training messages, or of another split."""
-    return record.train_size is not None or record.split is not None
-
-
 def _is_aside(record: RunRecord, description: dict[str, Any]) -> bool:
     """Whether a record belongs to the latest command beside its comparison."""
     tuning: TuningFacts | None = description.get("tuning")
-    if record.role == "run" and _is_partial(record):
+    if record.role == "run" and record.is_partial:
         return _protocol(vars(record)) == _protocol(description)
     if tuning is None or record.run_id in description["run_ids"]:
         return False

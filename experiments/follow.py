@@ -16,6 +16,7 @@ from headtohead.experiments.console import about
 from headtohead.experiments.events import EVENTS_FILE, read_events
 from headtohead.experiments.lock import is_held
 from headtohead.experiments.sparkline import sparkline
+from headtohead.experiments.spec.machine import parse_shard
 from headtohead.experiments.tables import bare_table, visible
 from headtohead.experiments.wording import UNKNOWN, percent, short_seconds
 
@@ -60,17 +61,16 @@ class Followed:
                 self.losses.append(float(event["loss"]))
         elif kind == "finished":
             self.finished.append(event)
-            self._gone([f"{event.get('label')}, seed {event.get('seed')}"])
+            self._gone([event.get("title")])
         elif kind == "reported":
             self.ended = f"Finished: the highest test accuracy has {event.get('best') or 'none'}."
         elif kind == "interrupted":
             self.ended = "Interrupted by its user; the same command continues."
 
-    def _gone(self, titles: Sequence[str]) -> None:
-        """These are no longer where they were placed; a title may lack what follows the seed."""
+    def _gone(self, titles: Sequence[Any]) -> None:
+        """These are no longer where they were placed."""
         for title in titles:
-            found = next((each for each in self.placed if f"{each},".startswith(f"{title},")), "")
-            self.placed.pop(found, None)
+            self.placed.pop(str(title), None)
 
 
 def state_of(events: Sequence[dict[str, Any]]) -> list[Followed]:
@@ -187,7 +187,7 @@ def follow(directory: Path, console: Console) -> list[Followed]:
 def _checked(states: list[Followed], directory: Path) -> list[Followed]:
     """The states, ended where no process works on them any more."""
     for state in states:
-        shard = tuple(map(int, state.shard.split("/"))) if state.shard else None
+        shard = parse_shard(state.shard) if state.shard else None
         if not state.ended and not is_held(directory, shard):
             state.ended = "Not running: its process ended without a word; the same command continues."
     return states

@@ -45,7 +45,7 @@ def only_writer(directory: Path, shard: tuple[int, int] | None) -> Iterator[None
         _release(locks)
 
 
-def is_held(directory: Path, shard: tuple[int, ...] | None = None) -> bool:
+def is_held(directory: Path, shard: tuple[int, int] | None = None) -> bool:
     """Whether a process has the folder, or its shard (I, N) of it, to itself now."""
     lock = filelock.FileLock(directory / of_shard(LOCK_FILE, shard))
     try:
@@ -61,6 +61,6 @@ def _release(locks: Sequence[filelock.FileLock]) -> None:
         lock.release()
 
 
-def of_shard(name: str, shard: tuple[int, ...] | None) -> str:
+def of_shard(name: str, shard: tuple[int, int] | None) -> str:
     """A file's name with the shard's own ending, where there is one."""
     return name if shard is None else f"{name}-{shard[0]}-of-{shard[1]}"

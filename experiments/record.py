@@ -133,11 +133,27 @@ class RunRecord:
         return self.status == "ok"
 
     @property
+    def is_partial(self) -> bool:
+        """Whether it is of a subset of the training messages, or of another split."""
+        return self.train_size is not None or self.split is not None
+
+    @property
+    def title(self) -> str:
+        """:func:`run_title` of the run."""
+        return run_title(self.label, self.seed, self.train_size, self.split)
+
+    @property
     def loss_fell(self) -> bool | None:
         """Whether training took at least FALL of the training loss away; None where that is not known."""
         if self.train_loss is None or self.first_train_loss is None:
             return None
         return self.train_loss < (1 - FALL) * self.first_train_loss
+
+
+def run_title(label: str, seed: int, train_size: int | None, split: str | None) -> str:
+    """What one run of an experiment is called while it runs: "lora, seed 1, 64 messages"."""
+    parts = [f"{train_size} messages" if train_size else "", split or ""]
+    return ", ".join([label, f"seed {seed}", *(part for part in parts if part)])
 
 
 def save_record(directory: Path, record: RunRecord) -> Path:

@@ -24,6 +24,7 @@ from headtohead.experiments.record import (
     HISTORY_FILE,
     TRACEBACK_FILE,
     RunRecord,
+    run_title,
     save_record,
 )
 
@@ -47,8 +48,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        parts = [f"{self.part.train_size} messages" if self.part.train_size else "", self.part.split or ""]
-        return ", ".join([self.variant.label, f"seed {self.seed}", *(part for part in parts if part)])
+        return run_title(self.variant.label, self.seed, self.part.train_size, self.part.split)
 
 
 def variant_facts(variant: Variant) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headtohead.core.errors import InputError, command
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 EXAMPLES = """\
 examples:
   python -m experiments.benchmark --quick                 the demo model, a few minutes

@@ -96,7 +96,7 @@ def _untuned(summary: Summary, about: TunedVariant) -> tuple[RunRecord, ...]:
     found = tuple(
         record
         for record in summary.experiment.aside
-        if record.role == "run" and record.ok and record.train_size is None and record.split is None
+        if record.role == "run" and record.ok and not record.is_partial
         and (record.strategy, record.hyperparameters) == settings
     )  # fmt: skip
     row = _row(summary, about, about["hyperparameters"])

@@ -112,7 +112,7 @@ def test_what_runs_on_a_cluster_is_shown_with_its_node(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log._write("planned", command="run", runs=["a"] * 3)
     log.placed(["head, seed 1", "lora, seed 1, 16 messages", "ia3, seed 1"], "node 7")
-    log._write("finished", label="lora", seed=1, status="ok")
+    log._write("finished", title="lora, seed 1, 16 messages", label="lora", seed=1, status="ok")
     log.lost(["ia3, seed 1"], "it died")
     said = shown(picture(state_of(read_events(log.path))))
     assert "head, seed 1 on node 7" in said and "16 messages" not in said and "ia3" not in said
