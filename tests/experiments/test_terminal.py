@@ -333,8 +333,12 @@ def test_a_line_is_printed_while_the_screen_may_be_drawn(kind: type, monkeypatch
     progress = progress_of(kind, console)
     drawn: list[bool] = []
 
+    def ask() -> None:
+        progress.__rich__()
+        drawn.append(True)
+
     def draw(*said: object) -> None:
-        thread = threading.Thread(target=lambda: (progress.__rich__(), drawn.append(True)), daemon=True)
+        thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         thread.join(timeout=5)
 
